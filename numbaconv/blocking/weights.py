@@ -1,0 +1,45 @@
+"""Weights as the tile reads them: packed in panels of ``mr`` rows, or the user's own array where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+GEOMETRY = "w_group w_step w_row w_channel"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A flat array, and whether it is packed."""
+
+    flat: np.ndarray
+    packed: bool
+
+
+def pack_panels(weight: np.ndarray, mr: int) -> Weights:
+    """``(groups, tiles, terms, mr)``: for each term, ``mr`` neighbouring output channels; missing rows are zero."""
+    groups, rows = weight.shape[:2]
+    terms = int(np.prod(weight.shape[2:]))
+    tiles = -(-rows // mr)
+    panels = np.zeros((groups, tiles * mr, terms), weight.dtype)
+    panels[:, :rows] = weight.reshape(groups, rows, terms)
+    panels = panels.reshape(groups, tiles, mr, terms).swapaxes(2, 3)
+    return Weights(np.ascontiguousarray(panels).reshape(-1), True)
+
+
+def borrow(weight: np.ndarray) -> Weights:
+    """The user's array as it is, if it is contiguous, else a copy of it."""
+    return Weights(np.ascontiguousarray(weight).reshape(-1), False)
+
+
+def steps(groups_rows: int, terms: int, taps: int, mr: int, packed: bool) -> dict[str, int]:
+    """The geometry words of the weights: what to add for a group, a row of tiles (per row), a row, a channel."""
+    if packed:
+        return {"w_group": -(-groups_rows // mr) * mr * terms, "w_step": terms, "w_row": 1, "w_channel": taps * mr}
+    return {"w_group": groups_rows * terms, "w_step": terms, "w_row": terms, "w_channel": taps}
+
+
+def offsets(channels: int, taps: int, mr: int, packed: bool) -> np.ndarray:
+    """Offset of each term of a block of channels."""
+    return np.arange(channels * taps) * (mr if packed else 1)

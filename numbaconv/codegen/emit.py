@@ -1,0 +1,190 @@
+"""The emitters: each turns one microkernel of `microkernels/` into vector IR, its loops over rows and vectors unrolled.
+
+An emitter receives the builder and the arguments by name, arrays as `Array` (data pointer), tuples as Python tuples,
+literals as Python ints; the meaning of each is the plain function that it is attached to by `emitted_by`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+from numba import types
+from numba.extending import intrinsic, overload
+
+from numbaconv.codegen.jit import DISABLED
+from numbaconv.codegen.simd import WORD, Simd, word
+
+
+CONSTANTS = {"mr", "nv", "lanes", "kernel", "stride"}  # parameters of these names are compile-time ints
+
+
+def emitted_by(emitter: Callable[..., None]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Attach to a plain function, which is the meaning, the emitter that replaces it in compiled code."""
+
+    def attach(meaning: Callable[..., None]) -> Callable[..., None]:
+        if DISABLED:
+            return meaning
+        names = meaning.__code__.co_varnames[: meaning.__code__.co_argcount]
+
+        def declare(*kinds: Any) -> Any:
+            def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+                plain = {
+                    name: kind.literal_value if name in CONSTANTS else _plain(context, builder, kind, value)
+                    for name, kind, value in zip(names, signature.args, values, strict=True)
+                }
+                emitter(builder, **plain)
+                return context.get_dummy_value()
+
+            return types.void(*kinds), codegen
+
+        # Numba matches parameters by name, so the two functions that it sees are written with the meaning's names.
+        listed = ", ".join(names)
+        scope: dict[str, Any] = {"declare": declare}
+        exec(f"def emitted(typing_context, {listed}):\n    return declare({listed})\n", scope)  # noqa: S102
+        scope["emitted"] = intrinsic(prefer_literal=True)(scope["emitted"])
+        exec(  # noqa: S102
+            f"def choose({listed}):\n    def call({listed}):\n        emitted({listed})\n    return call\n", scope
+        )
+        overload(meaning, prefer_literal=True, jit_options={"forceinline": True})(scope["choose"])
+        return meaning
+
+    return attach
+
+
+class Array:
+    """A flat array argument: its data pointer and its element type."""
+
+    def __init__(self, builder: Any, data: Any) -> None:
+        self.builder, self.data = builder, data
+        self.element = data.type.pointee
+
+    def at(self, *index: Any) -> Any:
+        """A pointer to element ``sum(index)``."""
+        place = self.data
+        for term in index:
+            place = self.builder.gep(place, [term])
+        return place
+
+    def get(self, *index: Any) -> Any:
+        return self.builder.load(self.at(*index))
+
+
+def _plain(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.IntegerLiteral):
+        return word(kind.literal_value)
+    if isinstance(kind, types.Array):
+        return Array(builder, context.make_array(kind)(context, builder, value).data)
+    if isinstance(kind, types.BaseTuple):
+        return tuple(_plain(context, builder, k, builder.extract_value(value, i)) for i, k in enumerate(kind))
+    if isinstance(kind, types.Boolean):
+        return builder.zext(value, WORD)
+    return value
+
+
+@contextmanager
+def counted(builder: Any, count: Any, *carried: Any) -> Any:
+    """``for k in range(count)``: yields ``(k, values, assign)``; after the loop ``values`` are the final ones.
+
+    ``carried`` are the initial values; the body calls ``assign(new_values)`` once, at its end.
+    """
+    before = builder.block
+    head, body, after = (builder.append_basic_block(name) for name in ("loop", "body", "after"))
+    builder.branch(head)
+    builder.position_at_end(head)
+    k = builder.phi(WORD)
+    k.add_incoming(word(0), before)
+    values = []
+    for start in carried:
+        value = builder.phi(start.type)
+        value.add_incoming(start, before)
+        values.append(value)
+    builder.cbranch(builder.icmp_signed("<", k, count), body, after)
+    builder.position_at_end(body)
+    ends: list[Any] = []
+    yield k, values, ends.extend
+    k.add_incoming(builder.add(k, word(1)), builder.block)
+    for value, end in zip(values, ends, strict=True):
+        value.add_incoming(end, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+
+
+def gemm_tile(builder, y, w, x, b, table, terms, rows, first, mr, nv, lanes):  # type: ignore[no-untyped-def]
+    """Registers: mr*nv accumulators, nv vectors of x, one broadcast of w (or none, where fma reads it from memory)."""
+    (y, y_base, y_row), (w, w_base, w_row), (x, x_base), (b, b_base) = y, w, x, b
+    table, vectors, taps = table
+    simd = Simd(builder, y.element, lanes)
+    # A missing row repeats the last one, so that no row reads beyond the weights; it is not stored.
+    row = [builder.select(builder.icmp_signed("<", word(i), rows), word(i), builder.sub(rows, word(1)))
+           for i in range(mr)]  # fmt: skip
+    w_at = [w.at(w_base, builder.mul(r, w_row)) for r in row]
+    where = [[table.get(vectors, word(3 * j + field)) for field in range(3)] for j in range(nv)]
+    x_at = [x.at(x_base, where[j][0]) for j in range(nv)]
+
+    with counted(builder, terms, *[simd.zero] * (mr * nv)) as (k, acc, assign):
+        tap = builder.add(taps, builder.shl(k, word(1)))
+        x_off, w_off = table.get(tap), table.get(tap, word(1))
+        v = [simd.load(builder.gep(place, [x_off])) for place in x_at]
+        new = []
+        for i in range(mr):
+            a = simd.broadcast(builder.load(builder.gep(w_at[i], [w_off])))
+            new += [simd.fma(a, v[j], acc[i * nv + j]) for j in range(nv)]
+        assign(new)
+
+    y_at = [[y.at(y_base, builder.mul(word(i), y_row), where[j][1]) for j in range(nv)] for i in range(mr)]
+    whole = builder.icmp_signed("==", rows, word(mr))
+    for j in range(nv):
+        whole = builder.and_(whole, builder.icmp_signed("==", where[j][2], word(lanes)))
+    starts = builder.icmp_signed("!=", first, word(0))
+    bias = [b.at(b_base, r) for r in row]
+    with builder.if_else(whole) as (then, otherwise):
+        with then, builder.if_else(starts) as (fresh, added):
+            with fresh:
+                for i in range(mr):
+                    a = simd.broadcast(builder.load(bias[i]))
+                    for j in range(nv):
+                        simd.store(simd.add(acc[i * nv + j], a), y_at[i][j])
+            with added:
+                for i in range(mr):
+                    for j in range(nv):
+                        simd.store(simd.add(acc[i * nv + j], simd.load(y_at[i][j])), y_at[i][j])
+        with otherwise:
+            masks = [simd.first_lanes(where[j][2]) for j in range(nv)]
+            for i in range(mr):
+                with builder.if_then(builder.icmp_signed("<", word(i), rows)):
+                    a = simd.broadcast(builder.load(bias[i]))
+                    for j in range(nv):
+                        old = simd.masked_load(y_at[i][j], masks[j])
+                        old = builder.select(starts, a, old)
+                        simd.masked_store(simd.add(acc[i * nv + j], old), y_at[i][j], masks[j])
+
+
+def copy_row(builder, target, source, count, lanes):  # type: ignore[no-untyped-def]
+    """Whole vectors, the last one loaded under a mask: it reads nothing beyond the row and writes zeros after it."""
+    (target, t_base), (source, s_base) = target, source
+    simd = Simd(builder, target.element, lanes)
+    blocks = builder.sdiv(builder.add(count, word(lanes - 1)), word(lanes))
+    last = builder.sub(blocks, word(1))
+    with counted(builder, last) as (k, _, _):
+        step = builder.mul(k, word(lanes))
+        simd.store(simd.load(source.at(s_base, step)), target.at(t_base, step))
+    with builder.if_then(builder.icmp_signed(">", count, word(0))):
+        step = builder.mul(last, word(lanes))
+        mask = simd.first_lanes(builder.sub(count, step))
+        simd.store(simd.masked_load(source.at(s_base, step), mask), target.at(t_base, step))
+
+
+def gather_rows(builder, target, source, table, terms, lanes):  # type: ignore[no-untyped-def]
+    """For each tap, one vector for each piece of a row; what a piece writes too much, the next piece overwrites."""
+    (target, t_base, t_row), (source, s_base) = target, source
+    table, taps, pieces, count = table
+    simd = Simd(builder, target.element, lanes)
+    with counted(builder, terms) as (k, _, _):
+        from_tap = source.at(s_base, table.get(taps, builder.shl(k, word(1))))
+        to_tap = target.at(t_base, builder.mul(k, t_row))
+        with counted(builder, count) as (p, _, _):
+            piece = builder.add(pieces, builder.shl(p, word(1)))
+            vector = simd.load(builder.gep(from_tap, [table.get(piece)]))
+            simd.store(vector, builder.gep(to_tap, [table.get(piece, word(1))]))

@@ -1,0 +1,81 @@
+"""The register tile: its meaning, and the table of its shapes for a machine's registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numbaconv.codegen import emit
+from numbaconv.codegen.emit import emitted_by
+
+if TYPE_CHECKING:
+    from numbaconv.machine import Machine
+
+# (vector bytes, registers): (mr, nv) of the main tile and of the narrow one, for problems with few output channels.
+# The main tile also comes with half the rows, and every tile with fewer vectors, for what is left at the edges.
+# Measured in L1, share of FMA peak (250 GFLOP/s, Zen 5, f32, K=128): 8x3 0.98, 6x4 0.98, 4x6 0.96, 14x2 0.95; 12x2
+# runs out of integer registers for its row pointers: 0.47.
+TILES = {
+    (64, 32): ((8, 3), (1, 8)),  # 24 acc + 3 x + 1 w = 28 of 32;  8 + 8 + 1 = 17
+    (32, 16): ((4, 3), (1, 8)),  # 12 acc + 3 x + 1 w = 16 of 16;  8 acc + 1 w, x from memory = 9
+    (16, 32): ((8, 3), (1, 8)),  # 24 acc + 3 x + 1 w = 28 of 32;  8 + 8 + 1 = 17
+    (16, 16): ((4, 3), (1, 8)),  # 12 acc + 3 x + 1 w = 16 of 16;  8 acc + 1 w, x from memory = 9
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """``mr`` rows by ``nv`` vectors of ``lanes`` elements."""
+
+    mr: int
+    nv: int
+    lanes: int
+
+    @classmethod
+    def of(cls, machine: Machine, dtype: str) -> Tile:
+        """The main tile of a machine for float32 or float64."""
+        return cls(*TILES[machine.vector_bytes, machine.registers][0], machine.lanes(dtype))
+
+    @classmethod
+    def narrow(cls, machine: Machine, dtype: str) -> Tile:
+        """The tile of one output channel."""
+        return cls(*TILES[machine.vector_bytes, machine.registers][1], machine.lanes(dtype))
+
+    @property
+    def cycles(self) -> float:
+        """Cycles of one fma: two a cycle, unless the loads, two a cycle too, take longer.
+
+        A load of a vector that crosses a cache line counts twice; of the shifted rows of a halo nearly all do.
+        """
+        return max(0.5, (1.75 * self.nv + self.mr) / (2 * self.mr * self.nv))
+
+    def padded(self, rows: int) -> int:
+        """Rows that are computed for ``rows``: whole tiles, the last one halved where that is enough."""
+        whole, rest = divmod(rows, self.mr)
+        return whole * self.mr + (0 if not rest else self.mr // 2 if rest <= self.mr // 2 else self.mr)
+
+    def __str__(self) -> str:
+        return f"{self.mr}x{self.nv}x{self.lanes}"
+
+
+@emitted_by(emit.gemm_tile)
+def gemm_tile(
+    y: Any, w: Any, x: Any, b: Any, table: Any, terms: int, rows: int, first: int, mr: int, nv: int, lanes: int
+) -> None:
+    """``y[i, p] = (b[i] if first else y[i, p]) + sum_k w[i, k] * x[p, k]``.
+
+    y: (flat, base, row stride); w: (flat, base, row stride); x, b: (flat, base);
+    table: (flat, place of the vectors' words, place of the terms' words).
+    """
+    (y_flat, y_base, y_row), (w_flat, w_base, w_row), (x_flat, x_base), (b_flat, b_base) = y, w, x, b
+    words, vectors, taps = table
+    for i in range(min(rows, mr)):
+        for j in range(nv):
+            x_at, y_at, count = words[vectors + 3 * j : vectors + 3 * j + 3]
+            for lane in range(min(count, lanes)):
+                place = y_base + i * y_row + y_at + lane
+                total = b_flat[b_base + i] if first else y_flat[place]
+                for k in range(terms):
+                    x_off, w_off = words[taps + 2 * k : taps + 2 * k + 2]
+                    total += w_flat[w_base + i * w_row + w_off] * x_flat[x_base + x_at + lane + x_off]
+                y_flat[place] = total

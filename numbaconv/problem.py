@@ -1,0 +1,530 @@
+"""`ConvProblem`: one convolution, whatever its rank or spelling, as the sum that every strategy computes.
+
+    y[n, o, p] = b[o] + sum over c, t of  w[o, c, t] * x[n, g(o) + c, (p*stride + t*dilation - lo) / input_dilation]
+
+``p`` runs over output pixels and ``t`` over kernel taps, axis by axis (depth, height, width); ``c`` runs over the
+channels of the group that output channel ``o`` belongs to. A term whose position is outside the input, or between two
+of its pixels (``input_dilation`` > 1), is left out; it is never a multiplication by zero. ``lo`` < 0 crops the input.
+
+A transposed convolution is the same sum: its stride is an input dilation, its kernel is flipped and swapped, and its
+padding is ``dilation*(kernel-1) - padding``.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Triple = tuple[int, int, int]
+Pair = tuple[int, int]
+
+AXES = ("depth", "height", "width")
+LAYOUT = {1: "(N, C, width)", 2: "(N, C, height, width)", 3: "(N, C, depth, height, width)"}
+PADDING_WORDS = ("valid", "same", "same_lower", "full", "causal")
+LARGEST = 2**62  # so that the sum of two sizes is still an int64
+
+
+@dataclass(frozen=True, slots=True)
+class ConvProblem:
+    """One convolution; 1-D and 2-D have leading axes of size 1, kernel 1, stride 1, dilation 1 and padding (0, 0)."""
+
+    rank: int  # the user's: 1, 2 or 3
+    batch: int
+    groups: int
+    in_channels: int  # of all groups
+    out_channels: int
+    in_size: Triple
+    kernel: Triple
+    stride: Triple
+    dilation: Triple
+    input_dilation: Triple
+    padding: tuple[Pair, Pair, Pair]  # (lo, hi) of the dilated input; negative = crop
+    dtype: str  # the promoted dtype, that of the result
+    transposed: bool  # the user's weights are (in, out/groups, *kernel), to be flipped and swapped
+
+    # ---- sizes -----------------------------------------------------------------------------------------------------
+
+    @property
+    def dilated_in_size(self) -> Triple:
+        """Input size with the gaps that the input dilation opens between pixels."""
+        return _triple(
+            (n - 1) * step + 1 if n else 0 for n, step in zip(self.in_size, self.input_dilation, strict=True)
+        )
+
+    @property
+    def out_size(self) -> Triple:
+        """floor((dilated input + lo + hi - dilation*(kernel-1) - 1) / stride) + 1."""
+        return _triple(
+            (n + lo + hi - d * (k - 1) - 1) // s + 1
+            for n, (lo, hi), d, k, s in zip(
+                self.dilated_in_size, self.padding, self.dilation, self.kernel, self.stride, strict=True
+            )
+        )
+
+    @property
+    def taps(self) -> int:
+        """Weights of one kernel plane."""
+        return prod(self.kernel)
+
+    @property
+    def terms(self) -> int:
+        """Products in the sum of one output, those in the padding included."""
+        return self.in_channels // self.groups * self.taps
+
+    @property
+    def pixels(self) -> int:
+        """Output pixels of one image and channel."""
+        return prod(self.out_size)
+
+    @property
+    def in_pixels(self) -> int:
+        """Input pixels of one image and channel."""
+        return prod(self.in_size)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds, those in the padding included."""
+        return self.batch * self.out_channels * self.pixels * self.terms
+
+    @property
+    def flops(self) -> int:
+        """Two for each multiply-add, as every published figure counts."""
+        return 2 * self.macs
+
+    @property
+    def is_empty(self) -> bool:
+        """True where there is nothing to multiply, so that the result is empty or only the bias."""
+        return not (self.batch and self.out_channels and self.terms and self.in_pixels)
+
+    @property
+    def x_shape(self) -> tuple[int, ...]:
+        """``(batch, in_channels, *in_size)`` in the user's rank."""
+        return (self.batch, self.in_channels, *self.in_size[3 - self.rank :])
+
+    @property
+    def w_shape(self) -> tuple[int, ...]:
+        """The user's weights: ``(out, in/groups, *kernel)``, or ``(in, out/groups, *kernel)`` if transposed."""
+        if self.transposed:
+            return (self.in_channels, self.out_channels // self.groups, *self.kernel[3 - self.rank :])
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel[3 - self.rank :])
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        """``(batch, out_channels, *out_size)`` in the user's rank."""
+        return (self.batch, self.out_channels, *self.out_size[3 - self.rank :])
+
+    # ---- views of the same problem ---------------------------------------------------------------------------------
+
+    def forward_weights(self, weight: np.ndarray) -> np.ndarray:
+        """The user's weights as a view ``(groups, out/groups, in/groups, kd, kh, kw)`` of any strides."""
+        inner = self.in_channels // self.groups
+        outer = self.out_channels // self.groups
+        if self.transposed:
+            swapped = weight.reshape(self.groups, inner, outer, *self.kernel).swapaxes(1, 2)
+            return swapped[..., ::-1, ::-1, ::-1]
+        return weight.reshape(self.groups, outer, inner, *self.kernel)
+
+    def folded(self) -> ConvProblem:
+        """The same sum over the same memory with as few axes as it truly has.
+
+        An axis that the kernel does not extend along, next to one of stride 1, is only a longer row: a 1x1
+        convolution of H x W is 1-D over H*W pixels, and a 7x1 kernel is a 1-D kernel of dilation W. Weights follow
+        by ``reshape``, as only axes of size 1 move. The rank stays the user's.
+        """
+        axes = [
+            _Axis(n, k, s, d if k > 1 else 1, step, pad)
+            for n, k, s, d, step, pad in zip(
+                self.in_size, self.kernel, self.stride, self.dilation, self.input_dilation, self.padding, strict=True
+            )
+        ]
+        later = 2
+        while later > 0:
+            if axes[later - 1].absorbs(axes[later]):
+                axes[: later + 1] = [_Axis(), *axes[: later - 1], axes[later - 1].folded_with(axes[later])]
+                later = 2
+            else:
+                later -= 1
+        size, kernel, stride, dilation, input_dilation, padding = zip(*axes, strict=True)
+        return replace(
+            self,
+            in_size=size,
+            kernel=kernel,
+            stride=stride,
+            dilation=dilation,
+            input_dilation=input_dilation,
+            padding=padding,
+        )
+
+    def __str__(self) -> str:
+        first = 3 - self.rank
+        name = f"conv_transpose{self.rank}d" if self.transposed else f"conv{self.rank}d"
+        stride, between, padding = self.stride, self.input_dilation, list(self.padding)
+        if self.transposed:  # in the words of the user's call; output padding shows as less padding at the high side
+            reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True)]
+            stride, between = between, stride
+            padding = [(r - lo, r - hi) for r, (lo, hi) in zip(reach, padding, strict=True)]
+        pads = [str(lo) if lo == hi else f"{lo}:{hi}" for lo, hi in padding[first:]]
+        spacing = "" if between == (1, 1, 1) else f" input_dilation{_short(between[first:])}"
+        return (
+            f"{name} {_SHORT_DTYPE.get(self.dtype, self.dtype)} {_times(self.x_shape)} * {_times(self.w_shape)}"
+            f" s{_short(stride[first:])} p{_short(pads)} d{_short(self.dilation[first:])} g{self.groups}{spacing}"
+        )
+
+    # ---- constructors: every argument error is raised here -----------------------------------------------------------
+
+    @classmethod
+    def of(
+        cls,
+        rank: int,
+        x_shape: Iterable[int],
+        w_shape: Iterable[int],
+        dtype: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: Any = 1,
+    ) -> ConvProblem:
+        """The forward problem: ``x_shape`` is ``(N, C, *size)``, ``w_shape`` is ``(out, in/groups, *kernel)``."""
+        batch, in_channels, size = _input_shape(rank, x_shape)
+        out_channels, inner, kernel = _weight_shape(rank, w_shape, "(out_channels, in_channels/groups, *kernel)")
+        steps = _per_axis("stride", stride, rank, least=1)
+        spread = _per_axis("dilation", dilation, rank, least=1)
+        groups = _groups(groups, "out_channels", out_channels)
+        if in_channels != inner * groups:
+            raise ValueError(
+                f"x has {in_channels} channels, but weight of shape {(out_channels, inner, *kernel)} with "
+                f"groups={groups} takes {inner}*{groups} = {inner * groups}"
+            )
+        pads = _forward_padding(padding, rank, size, kernel, steps, spread)
+        ones = (1,) * rank
+        return cls._checked(
+            rank, batch, groups, in_channels, out_channels, size, kernel, steps, spread, ones, pads, dtype, False
+        )
+
+    @classmethod
+    def of_transposed(
+        cls,
+        rank: int,
+        x_shape: Iterable[int],
+        w_shape: Iterable[int],
+        dtype: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: Any = 1,
+        dilation: Any = 1,
+        output_size: Any = None,
+    ) -> ConvProblem:
+        """The transposed problem: ``w_shape`` is ``(in, out/groups, *kernel)``; ``padding`` is cut off the result.
+
+        Its size is ``(in-1)*stride - lo - hi + dilation*(kernel-1) + output_padding + 1`` (torch's formula).
+        """
+        batch, in_channels, size = _input_shape(rank, x_shape)
+        w_in, outer, kernel = _weight_shape(rank, w_shape, "(in_channels, out_channels/groups, *kernel)")
+        steps = _per_axis("stride", stride, rank, least=1)
+        spread = _per_axis("dilation", dilation, rank, least=1)
+        groups = _groups(groups, "in_channels", w_in)
+        if in_channels != w_in:
+            raise ValueError(f"x has {in_channels} channels, but transposed weight of shape {(w_in, outer, *kernel)} "
+                             f"takes {w_in} (its first axis)")  # fmt: skip
+        if 0 in size:
+            raise ValueError(f"x has spatial size {size}; a transposed convolution needs at least 1 along every axis")
+        out_channels = outer * groups
+        extra = _per_axis("output_padding", output_padding, rank, least=0)
+        for axis, op, s, d in zip(AXES[3 - rank :], extra, steps, spread, strict=True):
+            if op >= max(s, d):
+                raise ValueError(f"output_padding must be smaller than stride or dilation; got output_padding={op}, "
+                                 f"stride={s}, dilation={d} along {axis}")  # fmt: skip
+        cuts, extra = _transposed_padding(padding, extra, output_size is not None, rank, kernel, steps, spread)
+        if output_size is not None:
+            if any(extra):
+                raise ValueError(f"give output_size={output_size!r} or output_padding={output_padding!r}, not both: "
+                                 "output_size chooses the output padding")  # fmt: skip
+            least = [
+                (n - 1) * s - lo - hi + d * (k - 1) + 1
+                for n, s, (lo, hi), d, k in zip(size, steps, cuts, spread, kernel, strict=True)
+            ]
+            wanted = _output_size(output_size, rank, batch, out_channels)
+            most = [m + max(s, d) - 1 for m, s, d in zip(least, steps, spread, strict=True)]
+            if not all(a <= b <= c for a, b, c in zip(least, wanted, most, strict=True)):
+                raise ValueError(f"output_size must be between {tuple(least)} and {tuple(most)} for an input of size "
+                                 f"{size}; got {wanted}")  # fmt: skip
+            extra = tuple(b - a for a, b in zip(least, wanted, strict=True))
+        pads = tuple(
+            (d * (k - 1) - lo, d * (k - 1) - hi + op)
+            for d, k, (lo, hi), op in zip(spread, kernel, cuts, extra, strict=True)
+        )
+        ones = (1,) * rank
+        return cls._checked(
+            rank, batch, groups, in_channels, out_channels, size, kernel, ones, spread, steps, pads, dtype, True
+        )
+
+    @classmethod
+    def _checked(
+        cls,
+        rank: int,
+        batch: int,
+        groups: int,
+        in_channels: int,
+        out_channels: int,
+        size: tuple[int, ...],
+        kernel: tuple[int, ...],
+        stride: tuple[int, ...],
+        dilation: tuple[int, ...],
+        input_dilation: tuple[int, ...],
+        padding: tuple[Pair, ...],
+        dtype: Any,
+        transposed: bool,
+    ) -> ConvProblem:
+        """Fill up to three axes, and refuse what has no output or does not fit in memory addresses."""
+        lead = (1,) * (3 - rank)
+        low, middle, high = ((0, 0),) * (3 - rank) + padding
+        problem = cls(
+            rank=rank,
+            batch=batch,
+            groups=groups,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            in_size=_triple(lead + size),
+            kernel=_triple(lead + kernel),
+            stride=_triple(lead + stride),
+            dilation=_triple(lead + dilation),
+            input_dilation=_triple(lead + input_dilation),
+            padding=(low, middle, high),
+            dtype=str(np.dtype(dtype)),
+            transposed=transposed,
+        )
+        problem._check_output()
+        itemsize = np.dtype(dtype).itemsize
+        for name, shape in (("x", problem.x_shape), ("weight", problem.w_shape), ("the result", problem.y_shape)):
+            if max(shape) > LARGEST or prod(n for n in shape if n) * itemsize > 2 * LARGEST:
+                raise ValueError(f"{name} of shape {shape} and dtype {problem.dtype} does not fit in 2**63 bytes")
+        return problem
+
+    def _check_output(self) -> None:
+        for i in range(3 - self.rank, 3):
+            if self.out_size[i] > 0:
+                continue
+            (lo, hi), reach = self.padding[i], self.dilation[i] * (self.kernel[i] - 1)
+            if self.transposed:
+                grown = self.dilated_in_size[i] + reach
+                raise ValueError(
+                    f"padding ({reach - lo}, {reach - hi}) along {AXES[i]} leaves nothing of the transposed result of "
+                    f"{grown} pixels; less than {grown} in all is accepted"
+                )
+            padded = self.in_size[i] + lo + hi
+            raise ValueError(
+                f"no output along {AXES[i]}: the padded input has {padded} pixels ({self.in_size[i]} + padding "
+                f"({lo}, {hi})), the dilated kernel {reach + 1} (size {self.kernel[i]}, dilation {self.dilation[i]}), "
+                "which must not be larger"
+            )
+
+
+class _Axis(NamedTuple):
+    """One axis of a problem, in the order of the fields of ConvProblem."""
+
+    size: int = 1
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    input_dilation: int = 1
+    padding: Pair = (0, 0)
+
+    def absorbs(self, inner: _Axis) -> bool:
+        """Whether this axis and the next are one; never for an axis of size 1, which holds nothing to absorb with."""
+        return self != _Axis() and self.stride == self.input_dilation == 1 and inner == _Axis(size=inner.size)
+
+    def folded_with(self, inner: _Axis) -> _Axis:
+        n = inner.size
+        lo, hi = self.padding
+        spread = self.dilation * n if self.kernel > 1 else 1
+        return _Axis(self.size * n, self.kernel, 1, spread, 1, (lo * n, hi * n))
+
+
+# ---- arguments -------------------------------------------------------------------------------------------------------
+
+
+def _int(name: str, value: Any, least: int | None = None) -> int:
+    """An int, or a NumPy integer, or anything with ``__index__``; bool and float are more likely a mistake."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer; got the bool {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer; got {value!r} of type {type(value).__name__}") from None
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}; got {number}")
+    if abs(number) > LARGEST:
+        raise ValueError(f"{name} must be at most 2**62 in size; got {number}")
+    return number
+
+
+def _is_int(value: Any) -> bool:
+    """Whether a value stands for all axes; decided here so that ``_int`` can name what is wrong with it."""
+    return isinstance(value, (bool, float)) or (hasattr(value, "__index__") and not getattr(value, "shape", ()))
+
+
+def _items(name: str, value: Any, accepted: str) -> tuple[Any, ...]:
+    try:
+        if not isinstance(value, (str, bytes, dict, set, frozenset)):
+            return tuple(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{name} must be {accepted}; got {value!r} of type {type(value).__name__}")
+
+
+def _per_axis(name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
+    if _is_int(value):
+        return (_int(name, value, least),) * rank
+    accepted = f"an int or {rank} int{'s' if rank > 1 else ''}"
+    items = _items(name, value, accepted)
+    if len(items) != rank:
+        raise ValueError(f"{name} must be {accepted}, one for each spatial axis; got {len(items)}: {value!r}")
+    return tuple(_int(f"{name}[{i}]", item, least) for i, item in enumerate(items))
+
+
+def shape_of(name: str, value: Any) -> tuple[int, ...]:
+    """A shape given as an argument, as a tuple of ints."""
+    return tuple(_int(f"{name}[{i}]", n, least=0) for i, n in enumerate(_items(name, value, "a tuple of ints")))
+
+
+def _input_shape(rank: int, x_shape: Iterable[int]) -> tuple[int, int, tuple[int, ...]]:
+    shape = shape_of("x.shape", x_shape)
+    if len(shape) != rank + 2:
+        raise ValueError(
+            f"x must have {rank + 2} dimensions, {LAYOUT[rank]}, or {rank + 1} without N; "
+            f"got {len(shape)}, shape {shape}"
+        )
+    return shape[0], shape[1], shape[2:]
+
+
+def _weight_shape(rank: int, w_shape: Iterable[int], order: str) -> tuple[int, int, tuple[int, ...]]:
+    shape = shape_of("weight.shape", w_shape)
+    if len(shape) != rank + 2:
+        raise ValueError(f"weight must have {rank + 2} dimensions, {order}; got {len(shape)}, shape {shape}")
+    if 0 in shape[2:]:
+        raise ValueError(f"weight must have a kernel of at least 1 along every axis; got shape {shape}")
+    return shape[0], shape[1], shape[2:]
+
+
+def _groups(value: Any, axis: str, channels: int) -> int:
+    groups = _int("groups", value, least=1)
+    if channels % groups:
+        raise ValueError(f"groups must divide {axis} of the weight; got groups={groups}, {axis}={channels}")
+    return groups
+
+
+def _pairs(padding: Any, rank: int) -> tuple[Pair, ...]:
+    """Padding as (lo, hi) for each axis, from an int, ints for each axis, or pairs for each axis."""
+    if _is_int(padding):
+        return ((_int("padding", padding),) * 2,) * rank
+    pairs = str((("lo", "hi"),) * rank).replace("'", "")
+    accepted = f"an int, {rank} int{'s' if rank > 1 else ''}, pairs {pairs}, or one of {PADDING_WORDS}"
+    items = _items("padding", padding, accepted)
+    if len(items) != rank:
+        raise ValueError(f"padding must be {accepted}; got {len(items)} items: {padding!r}")
+    return tuple(_pair(f"padding[{i}]", item) for i, item in enumerate(items))
+
+
+def _pair(name: str, item: Any) -> Pair:
+    if _is_int(item):
+        return (_int(name, item),) * 2
+    ends = _items(name, item, "an int or a pair (lo, hi)")
+    if len(ends) != 2:
+        raise ValueError(f"{name} must be an int or a pair (lo, hi); got {len(ends)} items: {item!r}")
+    return _int(f"{name}[0]", ends[0]), _int(f"{name}[1]", ends[1])
+
+
+def _forward_padding(
+    padding: Any,
+    rank: int,
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> tuple[Pair, ...]:
+    """Padding words in numbers.
+
+    'same' at stride 1 is torch's split, d*(k-1) with the odd one at the high side; at larger strides the total is
+    what ceil(size/stride) outputs need (TensorFlow's SAME, ONNX's SAME_UPPER). Both are one formula.
+    """
+    if not isinstance(padding, str):
+        return _pairs(padding, rank)
+    if padding not in PADDING_WORDS:
+        raise ValueError(f"padding must be numbers or one of {PADDING_WORDS}; got {padding!r}")
+    if padding == "valid":
+        return ((0, 0),) * rank
+    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+    if padding == "full":
+        return tuple((r, r) for r in reach)
+    if padding == "causal":
+        if rank != 1:
+            raise ValueError(f"padding='causal' is for 1-D convolutions; got rank {rank}: give pairs (lo, hi)")
+        return ((reach[0], 0),)
+    totals = [max((-(-n // s) - 1) * s + r + 1 - n, 0) for n, s, r in zip(size, stride, reach, strict=True)]
+    if padding == "same":
+        return tuple((t // 2, t - t // 2) for t in totals)
+    return tuple((t - t // 2, t // 2) for t in totals)
+
+
+def _transposed_padding(
+    padding: Any,
+    extra: tuple[int, ...],
+    has_output_size: bool,
+    rank: int,
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> tuple[tuple[Pair, ...], tuple[int, ...]]:
+    """(padding pairs, output padding): 'same' gives in*stride pixels, as the gradient of a forward 'same' has."""
+    if not isinstance(padding, str):
+        return _pairs(padding, rank), extra
+    if padding == "valid":
+        return ((0, 0),) * rank, extra
+    if padding != "same":
+        raise ValueError(f"padding of a transposed convolution must be numbers, 'valid' or 'same'; got {padding!r}")
+    if any(extra) or has_output_size:
+        raise ValueError("padding='same' fixes the size of the result; output_padding must be 0 and output_size None")
+    totals = [d * (k - 1) + 1 - s for d, k, s in zip(dilation, kernel, stride, strict=True)]
+    cuts = tuple((max(t, 0) // 2, max(t, 0) - max(t, 0) // 2) for t in totals)
+    return cuts, tuple(max(-t, 0) for t in totals)
+
+
+def _output_size(value: Any, rank: int, batch: int, out_channels: int) -> tuple[int, ...]:
+    """Spatial sizes from ``output_size``, which may be the whole shape of the result, batched or not."""
+    if _is_int(value):
+        return (_int("output_size", value, least=1),) * rank
+    items = shape_of("output_size", value)
+    if not rank <= len(items) <= rank + 2:
+        raise ValueError(
+            f"output_size must have {rank} spatial sizes, or be the whole shape; got {len(items)}: {value!r}"
+        )
+    lead = items[: len(items) - rank]
+    if lead != (batch, out_channels)[2 - len(lead) :]:
+        raise ValueError(f"output_size is {value!r}, but the result has batch {batch} and {out_channels} channels")
+    return items[len(items) - rank :]
+
+
+# ---- printing --------------------------------------------------------------------------------------------------------
+
+_SHORT_DTYPE = {"float16": "f16", "float32": "f32", "float64": "f64", "complex64": "c64", "complex128": "c128"}
+
+
+def _triple(values: Iterable[int]) -> Triple:
+    a, b, c = values
+    return a, b, c
+
+
+def _times(shape: Iterable[Any]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _short(values: Iterable[Any]) -> str:
+    """One number where all axes agree."""
+    values = tuple(values)
+    return str(values[0]) if len(set(values)) == 1 else _times(values)

@@ -1,0 +1,62 @@
+"""The contract between the planner and the strategies: what a strategy answers, and what a plan holds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numbaconv.machine import Machine
+    from numbaconv.problem import ConvProblem
+
+PlanChild = Callable[["ConvProblem"], "Plan"]
+
+
+@dataclass(frozen=True)
+class Plan(ABC):
+    """Every decision for one problem: which loops run, in which blocks, over which tables.
+
+    A plan is immutable, may be shared by threads, and prints on one line, children included.
+    """
+
+    problem: ConvProblem
+
+    @abstractmethod
+    def pack(self, weight: np.ndarray) -> Any:
+        """Weights in the order in which the loops read them, for many calls.
+
+        ``weight`` is the forward view ``(groups, out/groups, in/groups, kd, kh, kw)``, of any strides.
+        """
+
+    def borrow(self, weight: np.ndarray) -> Any:
+        """Weights for one call, read where they are where that is faster; by default packed."""
+        return self.pack(weight)
+
+    @abstractmethod
+    def run(self, x: np.ndarray, weight: Any, bias: np.ndarray | None, y: np.ndarray, threads: int) -> None:
+        """Fill ``y`` (C-contiguous, ``(batch, out, *out_size)``) from the C-contiguous ``x``."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+
+class Strategy(ABC):
+    """One algorithm. It has no state: all that it decides goes into the plan."""
+
+    name: str
+
+    @abstractmethod
+    def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
+        """A sentence that says why this problem is refused, or None."""
+
+    @abstractmethod
+    def cost(self, problem: ConvProblem, machine: Machine) -> float:
+        """Predicted seconds on one core, to compare strategies by; asked only where `why_not` is None."""
+
+    @abstractmethod
+    def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
+        """Decide blocks and tables; ``plan_child`` plans a smaller problem for strategies that reduce to one."""
