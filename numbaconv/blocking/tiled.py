@@ -31,11 +31,13 @@ class TiledPlan(Plan):
     tile: Tile
     blocks: Blocks
     layout: Halo = field(init=False)
+    zeros: np.ndarray = field(init=False)  # the bias of a call that gives none
     tables: dict[bool, tuple[np.ndarray, np.ndarray]] = field(init=False)  # by whether the weights are packed
 
     def __post_init__(self) -> None:
         layout = Halo(self.problem, self.blocks.rows, self.blocks.cols, self.tile.lanes)
         object.__setattr__(self, "layout", layout)
+        object.__setattr__(self, "zeros", np.zeros(self.problem.out_channels, self.problem.dtype))
         object.__setattr__(self, "tables", {packed: self._tables(packed) for packed in (True, False)})
 
     @property
@@ -89,12 +91,14 @@ class TiledPlan(Plan):
     def borrow(self, weight: np.ndarray) -> weights.Weights:
         return weights.borrow(weight)
 
-    def run(self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray, y: np.ndarray, threads: int) -> None:
+    def run(
+        self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int
+    ) -> None:
         table, g = self.tables[weight.packed]
         entry = self.kernel.entry(self.problem.dtype, self.tile.mr, self.tile.nv, self.tile.lanes)
         launch.run(
             entry, self.blocks.tasks(self.problem), threads, self.scratch,
-            (x.reshape(-1), weight.flat, bias, y.reshape(-1), table), g,
+            (x.reshape(-1), weight.flat, self.zeros if bias is None else bias, y.reshape(-1), table), g,
         )  # fmt: skip
 
     def __str__(self) -> str:
