@@ -65,8 +65,10 @@ class Halo:
     def width(self) -> int:
         """Elements from one phase to the next: the columns, and the lanes that a last vector reads too much."""
         reach = (self.problem.kernel[2] - 1) * self.problem.dilation[2] // self.problem.stride[2]
-        vectors = -(-self.cols // self.lanes) * self.lanes
-        return int(vectors + reach)
+        width = -(-self.cols // self.lanes) * self.lanes + reach
+        if len(self.phases) > 1:  # phases are stored side by side, so none may reach into the next
+            width = -(-width // self.lanes) * self.lanes
+        return int(width)
 
     @property
     def row_pitch(self) -> int:

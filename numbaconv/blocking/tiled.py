@@ -22,7 +22,7 @@ GEOMETRY = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TiledPlan(Plan):
     """Halos, and panels where ``blocks.flat``, under the tile; ``kernel`` is the strategy's range kernel."""
 
@@ -32,13 +32,13 @@ class TiledPlan(Plan):
     blocks: Blocks
     layout: Halo = field(init=False)
     zeros: np.ndarray = field(init=False)  # the bias of a call that gives none
-    tables: dict[bool, tuple[np.ndarray, np.ndarray]] = field(init=False)  # by whether the weights are packed
+    work: dict[bool, launch.Work] = field(init=False)  # by whether the weights are packed
 
     def __post_init__(self) -> None:
         layout = Halo(self.problem, self.blocks.rows, self.blocks.cols, self.tile.lanes)
         object.__setattr__(self, "layout", layout)
         object.__setattr__(self, "zeros", np.zeros(self.problem.out_channels, self.problem.dtype))
-        object.__setattr__(self, "tables", {packed: self._tables(packed) for packed in (True, False)})
+        object.__setattr__(self, "work", {packed: self._work(packed) for packed in (True, False)})
 
     @property
     def _panel_row(self) -> int:
@@ -56,7 +56,7 @@ class TiledPlan(Plan):
         panel = terms * self._panel_row + self.tile.lanes if self.blocks.flat else 0
         return self.layout.size(self.blocks.channels) + panel
 
-    def _tables(self, packed: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _work(self, packed: bool) -> launch.Work:
         p, blocks, lanes = self.problem, self.blocks, self.tile.lanes
         w_off = weights.offsets(blocks.channels, p.taps, self.tile.mr, packed)
         in_halo = self.layout.tap_offsets(blocks.channels).ravel()
@@ -83,7 +83,8 @@ class TiledPlan(Plan):
             p.out_channels // p.groups, p.terms, p.taps, self.tile.mr, packed
         ) | blocks.words(p, lanes) | places  # fmt: skip
         g = self.kernel.geometry(panel=self.layout.size(blocks.channels), panel_row=self._panel_row, **words)
-        return table, g
+        constants = (self.tile.mr, self.tile.nv, lanes)
+        return launch.Work(self.kernel, p.dtype, constants, blocks.tasks(p), p.macs, self.scratch, table, g)
 
     def pack(self, weight: np.ndarray) -> weights.Weights:
         return weights.pack_panels(weight, self.tile.mr)
@@ -94,12 +95,7 @@ class TiledPlan(Plan):
     def run(
         self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int
     ) -> None:
-        table, g = self.tables[weight.packed]
-        entry = self.kernel.entry(self.problem.dtype, self.tile.mr, self.tile.nv, self.tile.lanes)
-        launch.run(
-            entry, self.blocks.tasks(self.problem), threads, self.scratch,
-            (x.reshape(-1), weight.flat, self.zeros if bias is None else bias, y.reshape(-1), table), g,
-        )  # fmt: skip
+        self.work[weight.packed].run(x, weight.flat, self.zeros if bias is None else bias, y, threads)
 
     def __str__(self) -> str:
         return f"({self.name} {self.tile} {self.blocks})"

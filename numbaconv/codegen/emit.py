@@ -161,19 +161,86 @@ def gemm_tile(builder, y, w, x, b, table, terms, rows, first, mr, nv, lanes):  #
                         simd.masked_store(simd.add(acc[i * nv + j], old), y_at[i][j], masks[j])
 
 
-def copy_row(builder, target, source, count, lanes):  # type: ignore[no-untyped-def]
-    """Whole vectors, the last one loaded under a mask: it reads nothing beyond the row and writes zeros after it."""
-    (target, t_base), (source, s_base) = target, source
+def copy_rows(builder, target, source, rows, inside, width, lanes):  # type: ignore[no-untyped-def]
+    """Whole vectors; where one reaches over an end of the source row, only its inner lanes are loaded."""
+    (target, t_base, t_row), (source, s_base, s_row) = target, source
     simd = Simd(builder, target.element, lanes)
+    vectors = builder.sdiv(builder.add(width, word(lanes - 1)), word(lanes))
+    with counted(builder, rows) as (i, _, _):
+        t_at, s_at = target.at(t_base, builder.mul(i, t_row)), source.at(s_base, builder.mul(i, s_row))
+        with counted(builder, vectors) as (v, _, _):
+            start = builder.mul(v, word(lanes))
+            vector = _inner_lanes(simd, builder.gep(s_at, [start]), start, inside)
+            simd.store(vector, builder.gep(t_at, [start]))
+
+
+def split_rows(builder, target, source, rows, inside, width, lanes):  # type: ignore[no-untyped-def]
+    """Two vectors in, their even lanes to the first phase and their odd ones to the second, if there is one."""
+    (target, t_base, t_row, t_phase), (source, s_base, s_row) = target, source
+    simd = Simd(builder, target.element, lanes)
+    vectors = builder.sdiv(builder.add(width, word(lanes - 1)), word(lanes))
+    with counted(builder, rows) as (i, _, _):
+        t_at, s_at = target.at(t_base, builder.mul(i, t_row)), source.at(s_base, builder.mul(i, s_row))
+        with counted(builder, vectors) as (v, _, _):
+            to = builder.mul(v, word(lanes))
+            start = builder.shl(to, word(1))
+            middle = builder.add(start, word(lanes))
+            low = _inner_lanes(simd, builder.gep(s_at, [start]), start, inside)
+            high = _inner_lanes(simd, builder.gep(s_at, [middle]), middle, inside)
+            simd.store(simd.shuffle(low, high, list(range(0, 2 * lanes, 2))), builder.gep(t_at, [to]))
+            with builder.if_then(builder.icmp_signed("!=", t_phase, word(0))):
+                odd = simd.shuffle(low, high, list(range(1, 2 * lanes, 2)))
+                simd.store(odd, builder.gep(t_at, [builder.add(t_phase, to)]))
+
+
+def _inner_lanes(simd: Simd, place: Any, start: Any, inside: Any) -> Any:
+    """The vector at ``place``, whose first lane is element ``start`` of its row; zeros outside ``inside``."""
+    builder = simd.builder
+    lo, hi = inside
+    whole = builder.and_(
+        builder.icmp_signed(">=", start, lo), builder.icmp_signed("<=", builder.add(start, word(simd.lanes)), hi)
+    )
+    with builder.if_else(whole) as (then, otherwise):
+        with then:
+            plain, plain_end = simd.load(place), builder.block
+        with otherwise:
+            before = simd.first_lanes(builder.sub(lo, start))
+            mask = builder.and_(simd.first_lanes(builder.sub(hi, start)), builder.not_(before))
+            partial, partial_end = simd.masked_load(place, mask), builder.block
+    vector = builder.phi(simd.kind)
+    vector.add_incoming(plain, plain_end)
+    vector.add_incoming(partial, partial_end)
+    return vector
+
+
+def row_tile(builder, y, w, x, b, rows, count, kernel, stride, nv, lanes):  # type: ignore[no-untyped-def]
+    """nv accumulators, one a row; each vector of x goes to every row that it is a tap of."""
+    (y, y_base, y_row), (w, w_base), (x, x_base, x_row, x_phase), (b, b_base) = y, w, x, b
+    simd = Simd(builder, y.element, lanes)
+    taps = [[simd.broadcast(w.get(w_base, word(r * kernel + t))) for t in range(kernel)] for r in range(kernel)]
+    bias = simd.broadcast(b.get(b_base))
     blocks = builder.sdiv(builder.add(count, word(lanes - 1)), word(lanes))
-    last = builder.sub(blocks, word(1))
-    with counted(builder, last) as (k, _, _):
-        step = builder.mul(k, word(lanes))
-        simd.store(simd.load(source.at(s_base, step)), target.at(t_base, step))
-    with builder.if_then(builder.icmp_signed(">", count, word(0))):
-        step = builder.mul(last, word(lanes))
-        mask = simd.first_lanes(builder.sub(count, step))
-        simd.store(simd.masked_load(source.at(s_base, step), mask), target.at(t_base, step))
+    with counted(builder, blocks) as (v, _, _):
+        step = builder.mul(v, word(lanes))
+        acc = [bias] * nv
+        for line in range((nv - 1) * stride + kernel):
+            for t in range(kernel):
+                phase = x_phase if t % stride else word(0)
+                vector = simd.load(x.at(x_base, builder.mul(word(line), x_row), step, phase, word(t // stride)))
+                for i in range(nv):
+                    r = line - i * stride
+                    if 0 <= r < kernel:
+                        acc[i] = simd.fma(taps[r][t], vector, acc[i])
+        left = builder.sub(count, step)
+        whole = builder.icmp_signed(">=", left, word(lanes))
+        mask = simd.first_lanes(left)
+        for i in range(nv):
+            place = y.at(y_base, builder.mul(word(i), y_row), step)
+            with builder.if_then(builder.icmp_signed("<", word(i), rows)), builder.if_else(whole) as (then, otherwise):
+                with then:
+                    simd.store(acc[i], place)
+                with otherwise:
+                    simd.masked_store(acc[i], place, mask)
 
 
 def gather_rows(builder, target, source, table, terms, lanes):  # type: ignore[no-untyped-def]

@@ -93,7 +93,7 @@ class RangeKernel:
             raise TypeError(f"geometry of {self.name}: {sorted(set(fields) ^ set(self.record.names or ()))}")
         return np.array([tuple(fields[name] for name in self.record.names or ())], self.record)
 
-    def entry(self, dtype: str, *constants: object) -> Entry:
+    def entry(self, dtype: np.dtype[Any], *constants: object) -> Entry:
         """The compiled kernel, from memory, from disk, or compiled now."""
         key = (dtype, *constants)
         found = self._compiled.get(key)
@@ -101,7 +101,7 @@ class RangeKernel:
             with self._lock:
                 found = self._compiled.get(key)
                 if found is None:
-                    build = lambda: _build(self, np.dtype(dtype), constants)  # noqa: E731
+                    build = lambda: _build(self, dtype, constants)  # noqa: E731
                     found = build() if DISABLED else in_helper_thread(build)
                     self._compiled[key] = found
         return found

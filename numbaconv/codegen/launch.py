@@ -20,7 +20,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from numbaconv.codegen.jit import DISABLED, Block, Entry, cached, call_tasks, fetch_add
+from numbaconv.codegen.jit import DISABLED, Block, RangeKernel, cached, call_tasks, fetch_add
 
 _threads: int | None = None  # what set_num_threads chose
 _forked = False
@@ -114,45 +114,68 @@ def address(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def run(
-    entry: Entry,
-    tasks: int,
-    threads: int,
-    scratch_size: int,
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
-    g: np.ndarray,
-    grain: int = 1,
-) -> None:
-    """Run tasks ``0..tasks`` of ``entry`` on up to ``threads`` threads.
+# Below this many multiply-adds a call is over (some 10 us) before another thread has begun.
+SERIAL_MACS = 500_000
 
-    ``arrays`` are the flat ``x, w, b, y, table``; each thread gets ``scratch_size`` elements of ``y``'s dtype.
+
+class Work:
+    """A range kernel bound to one plan's tables: everything of a launch that no call changes.
+
+    ``tasks`` of ``macs`` multiply-adds in all, taken ``grain`` at a time; each thread gets ``scratch_size`` elements of
+    ``dtype``.
     """
-    if tasks <= 0:
-        return
-    threads = max(1, min(threads, -(-tasks // grain)))
-    y = arrays[3]
-    size = -(-scratch_size // 64) * 64  # whole cache lines, so that threads do not share one
-    own = scratch(y.dtype, size * threads)
-    if DISABLED:
-        entry.loops(0, tasks, own[:size], *arrays, g.view(np.recarray)[0])
-        return
-    words = [address(own), size]
-    for array in arrays:
-        words += (address(array), array.size)
-    block = Block(*words, address(g))
-    place = ctypes.addressof(block)
-    if threads == 1:
-        entry.call(0, tasks, 0, place)  # type: ignore[misc]  # ctypes lets go of the GIL
-        return
-    counter = np.zeros(1, np.int64)
-    if threading_mode() == "prange":
-        _under_prange(entry.address, threads, grain, tasks, counter, place)
-        return
-    pool = _python_threads()
-    others = [pool.submit(_in_thread, entry.address, slot, grain, tasks, counter, place) for slot in range(1, threads)]
-    _in_thread(entry.address, 0, grain, tasks, counter, place)
-    for other in others:
-        other.result()
+
+    def __init__(
+        self,
+        kernel: RangeKernel,
+        dtype: str,
+        constants: tuple[object, ...],
+        tasks: int,
+        macs: int,
+        scratch_size: int,
+        table: np.ndarray,
+        g: np.ndarray,
+        grain: int = 1,
+    ) -> None:
+        self._grain = grain
+        self._kernel, self._dtype, self._constants = kernel, np.dtype(dtype), constants
+        self._tasks, self._serial = tasks, macs < SERIAL_MACS
+        self._scratch_size = -(-scratch_size // 64) * 64  # whole cache lines, so that threads do not share one
+        self._table, self._g = np.ascontiguousarray(table, np.int64), g
+        self._fixed = (address(self._table), self._table.size, g.ctypes.data)
+
+    def run(self, x: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, threads: int) -> None:
+        """Run all tasks on up to ``threads`` threads; the arrays are C-contiguous, of any shape."""
+        if self._tasks <= 0:
+            return
+        threads = 1 if self._serial else min(threads, -(-self._tasks // self._grain))
+        entry = self._kernel.entry(self._dtype, *self._constants)
+        size = self._scratch_size
+        own = scratch(self._dtype, size * threads)
+        if DISABLED:
+            flat = (array.reshape(-1) for array in (x, w, b, y))
+            entry.loops(0, self._tasks, own[:size], *flat, self._table, self._g.view(np.recarray)[0])
+            return
+        block = Block(
+            address(own), size, address(x), x.size, address(w), w.size, address(b), b.size, address(y), y.size,
+            *self._fixed,
+        )  # fmt: skip
+        place = ctypes.addressof(block)
+        if threads == 1:
+            entry.call(0, self._tasks, 0, place)  # type: ignore[misc]  # ctypes lets go of the GIL
+            return
+        counter = np.zeros(1, np.int64)
+        if threading_mode() == "prange":
+            _under_prange(entry.address, threads, self._grain, self._tasks, counter, place)
+            return
+        pool = _python_threads()
+        others = [
+            pool.submit(_in_thread, entry.address, slot, self._grain, self._tasks, counter, place)
+            for slot in range(1, threads)
+        ]
+        _in_thread(entry.address, 0, self._grain, self._tasks, counter, place)
+        for other in others:
+            other.result()
 
 
 def _python_threads() -> ThreadPoolExecutor:

@@ -9,11 +9,32 @@ from collections.abc import Callable
 from typing import Any
 
 from numbaconv.codegen.jit import inline
-from numbaconv.microkernels.pack import copy_row
+from numbaconv.microkernels.pack import copy_rows, split_rows
 
 
 def make_pack_halo(lanes: int) -> Callable[..., None]:
     """``pack_halo(halo, x, at, block, channels, table, g)``."""
+
+    def zero(halo: Any, start: int, stop: int) -> None:
+        for j in range(start, stop):
+            halo[j] = 0
+
+    zero = inline(zero, lanes)
+
+    def gather_phases(halo: Any, to: int, x: Any, source: int, rows: int, inside: Any, table: Any, g: Any) -> None:
+        """Any stride, an element at a time."""
+        lo, hi = inside
+        for i in range(rows):
+            for phase in range(g.halo_phases):
+                at = table[g.phase_table + phase]
+                for j in range(g.halo_width):
+                    value = x[source + at] if lo <= at < hi else halo.dtype.type(0)
+                    halo[to + phase * g.halo_width + j] = value
+                    at += g.stride_w
+            to += g.halo_phases * g.halo_width
+            source += g.halo_step * g.in_w
+
+    gather_phases = inline(gather_phases, lanes)
 
     def pack_halo(halo: Any, x: Any, at: int, block: Any, channels: int, table: Any, g: Any) -> None:
         """Fill ``halo`` for the outputs from ``block = (depth, row, column)`` on; ``at``: first channel in ``x``.
@@ -21,31 +42,33 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
         Rows are written in rising order: what a whole vector writes too much, the next row overwrites.
         """
         (first_d, first_h, first_w) = block
+        pitch = g.halo_phases * g.halo_width
+        second = g.halo_width if g.halo_phases > 1 else 0
+        w = first_w * g.stride_w - g.pad_w
+        inside = (-w, g.in_w - w)
         to = 0
         for c in range(channels):
             for z in range(g.halo_planes):
                 d = first_d * g.stride_d - g.pad_d + z * g.dilation_d
                 plane = at + (c * g.in_d + d) * g.in_h * g.in_w
-                for slot in range(g.halo_rows):
-                    h = first_h * g.stride_h - g.pad_h
-                    h += slot // g.halo_cycle * g.halo_cycle_step + slot % g.halo_cycle * g.halo_step
-                    inside = 0 <= d < g.in_d and 0 <= h < g.in_h
-                    for phase in range(g.halo_phases):
-                        w = first_w * g.stride_w - g.pad_w + table[g.phase_table + phase]
-                        left = min(max(0, (g.stride_w - 1 - w) // g.stride_w), g.halo_width)
-                        right = min(max(left, (g.in_w - w + g.stride_w - 1) // g.stride_w), g.halo_width)
-                        if not inside:
-                            left, right = g.halo_width, g.halo_width
-                        for j in range(left):
-                            halo[to + j] = 0
-                        source = plane + h * g.in_w + w + left * g.stride_w
-                        if g.stride_w == 1:
-                            copy_row((halo, to + left), (x, source), right - left, lanes)
-                        else:
-                            for j in range(right - left):
-                                halo[to + left + j] = x[source + j * g.stride_w]
-                        for j in range(right, g.halo_width):
-                            halo[to + j] = 0
-                        to += g.halo_width
+                for tap in range(g.halo_rows // g.halo_cycle):
+                    h = first_h * g.stride_h - g.pad_h + tap * g.halo_cycle_step
+                    top = min(max(0, (g.halo_step - 1 - h) // g.halo_step), g.halo_cycle)
+                    bottom = min(max(top, (g.in_h - h + g.halo_step - 1) // g.halo_step), g.halo_cycle)
+                    if d < 0 or d >= g.in_d:
+                        top, bottom = g.halo_cycle, g.halo_cycle
+                    zero(halo, to, to + top * pitch)
+                    first = to + top * pitch
+                    source = plane + (h + top * g.halo_step) * g.in_w + w
+                    line = g.halo_step * g.in_w
+                    rows = bottom - top
+                    if g.stride_w == 1:
+                        copy_rows((halo, first, pitch), (x, source, line), rows, inside, g.halo_width, lanes)
+                    elif g.stride_w == 2:
+                        split_rows((halo, first, pitch, second), (x, source, line), rows, inside, g.halo_width, lanes)
+                    else:
+                        gather_phases(halo, first, x, source, rows, inside, table, g)
+                    zero(halo, to + bottom * pitch, to + g.halo_cycle * pitch)
+                    to += g.halo_cycle * pitch
 
     return inline(pack_halo, lanes)

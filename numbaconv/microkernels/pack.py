@@ -1,4 +1,4 @@
-"""Copying rows: into a halo with its zeros, and from a halo into the rows of a panel."""
+"""Copying rows: into a halo with its zeros, the phases of a stride apart, and from a halo into a panel."""
 
 from __future__ import annotations
 
@@ -8,14 +8,34 @@ from numbaconv.codegen import emit
 from numbaconv.codegen.emit import emitted_by
 
 
-@emitted_by(emit.copy_row)
-def copy_row(target: Any, source: Any, count: int, lanes: int) -> None:
-    """``target[i] = source[i]``, i < count, then zeros up to a whole vector. Both: (flat, base)."""
-    (t_flat, t_base), (s_flat, s_base) = target, source
-    for i in range(count):
-        t_flat[t_base + i] = s_flat[s_base + i]
-    for i in range(count, -(-count // lanes) * lanes):
-        t_flat[t_base + i] = 0
+@emitted_by(emit.copy_rows)
+def copy_rows(target: Any, source: Any, rows: int, inside: Any, width: int, lanes: int) -> None:
+    """``target[i, j] = source[i, j] if lo <= j < hi else 0``, i < rows, j < width rounded up to whole vectors.
+
+    target, source: (flat, base, row stride); inside: (lo, hi). What a row writes too much, the next one overwrites.
+    """
+    (t_flat, t_base, t_row), (s_flat, s_base, s_row) = target, source
+    lo, hi = inside
+    for i in range(rows):
+        for j in range(-(-width // lanes) * lanes):
+            t_flat[t_base + i * t_row + j] = s_flat[s_base + i * s_row + j] if lo <= j < hi else 0
+
+
+@emitted_by(emit.split_rows)
+def split_rows(target: Any, source: Any, rows: int, inside: Any, width: int, lanes: int) -> None:
+    """`copy_rows` of every second element; the others, if ``t_phase`` is not 0, so far after them.
+
+    target: (flat, base, row stride, t_phase); source: (flat, base, row stride); inside: (lo, hi) in source elements.
+    """
+    (t_flat, t_base, t_row, t_phase), (s_flat, s_base, s_row) = target, source
+    lo, hi = inside
+    for i in range(rows):
+        for block in range(0, width, lanes):
+            for phase in range(2 if t_phase else 1):
+                for j in range(block, block + lanes):
+                    at = 2 * j + phase
+                    value = s_flat[s_base + i * s_row + at] if lo <= at < hi else 0
+                    t_flat[t_base + i * t_row + phase * t_phase + j] = value
 
 
 @emitted_by(emit.gather_rows)

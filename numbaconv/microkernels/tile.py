@@ -79,3 +79,23 @@ def gemm_tile(
                     x_off, w_off = words[taps + 2 * k : taps + 2 * k + 2]
                     total += w_flat[w_base + i * w_row + w_off] * x_flat[x_base + x_at + lane + x_off]
                 y_flat[place] = total
+
+
+@emitted_by(emit.row_tile)
+def row_tile(
+    y: Any, w: Any, x: Any, b: Any, rows: int, count: int, kernel: int, stride: int, nv: int, lanes: int
+) -> None:
+    """``y[i, p] = b + sum_r sum_t w[r, t] * x[i*stride + r, t % stride, p + t // stride]``, i < rows <= nv, p < count.
+
+    One output channel of a square kernel. y: (flat, base, row stride); w, b: (flat, base); x: (flat, base, row stride,
+    phase stride), the columns of the stride's phases apart.
+    """
+    (y_flat, y_base, y_row), (w_flat, w_base), (x_flat, x_base, x_row, x_phase), (b_flat, b_base) = y, w, x, b
+    for i in range(min(rows, nv)):
+        for p in range(count):
+            total = b_flat[b_base]
+            for r in range(kernel):
+                for t in range(kernel):
+                    place = x_base + (i * stride + r) * x_row + (t % stride) * x_phase + p + t // stride
+                    total += w_flat[w_base + r * kernel + t] * x_flat[place]
+            y_flat[y_base + i * y_row + p] = total

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numbaconv.problem import ConvProblem
 
 PIECE = 256  # pixels of a row; 2 to 4 KiB of sums, so that they stay in L1 beside the input row
-SERIAL_MACS = 20_000  # about 20 us of work: below that, starting threads costs more than it saves
 
 WIDE = {"f": "float64", "c": "complex128", "i": "int64", "u": "uint64", "b": "int64"}
 STORED = {"float16": "float32", "bool": "uint8"}  # what the loops read and write, where it is not the dtype itself
@@ -96,15 +95,12 @@ class GenericPlan(Plan):
         b = np.zeros(p.out_channels, stored) if bias is None else bias.astype(stored)
         pieces = -(-p.out_size[2] // PIECE)
         width = 16 if wide == "complex128" else 8
-        launch.run(
-            LOOPS.entry(stored, wide),
-            p.batch * p.out_channels * p.out_size[0] * p.out_size[1] * pieces,
-            threads if p.macs > SERIAL_MACS else 1,
-            PIECE * width // np.dtype(stored).itemsize,
-            (x.astype(stored, copy=False).reshape(-1), weight.reshape(-1), b, y.reshape(-1), lost),
-            LOOPS.geometry(**_geometry(p), pieces=pieces),
-            grain=max(1, min(64, SERIAL_MACS // max(1, p.terms * min(PIECE, p.out_size[2])))),
-        )
+        tasks = p.batch * p.out_channels * p.out_size[0] * p.out_size[1] * pieces
+        scratch = PIECE * width // np.dtype(stored).itemsize
+        grain = max(1, min(64, launch.SERIAL_MACS // max(1, p.terms * min(PIECE, p.out_size[2]))))
+        g = LOOPS.geometry(**_geometry(p), pieces=pieces)
+        work = launch.Work(LOOPS, stored, (wide,), tasks, p.macs, scratch, lost, g, grain)
+        work.run(x.astype(stored, copy=False), weight, b, y, threads)
         return bool(lost[0])
 
     def _wrapped(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int) -> bool:

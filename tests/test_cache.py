@@ -1,0 +1,182 @@
+"""Machine code on disk: found by the next process, never stale, never in the way."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from processes import ROOT, python
+
+from numbaconv.strategies import NAMES
+
+# One small kernel, so that a test compiles for a second or two; prints the first output, and (hits, misses).
+PROGRAM = """
+import numpy as np
+from numbaconv import conv1d
+from numbaconv.codegen.cache import KernelFile
+y = conv1d(np.full((1, 3, 4), 2, np.int16), np.ones((1, 3, 1), np.int16), strategy="generic")
+print(int(y[0, 0, 0]), KernelFile.hits, KernelFile.misses)
+"""
+# The tile, float32, under the sweep.
+TILE = """
+import numpy as np
+from numbaconv import conv1d
+from numbaconv.codegen.cache import KernelFile
+y = conv1d(np.full((1, 3, 4), 2, np.float32), np.ones((1, 3, 1), np.float32), strategy="pointwise")
+print(int(y[0, 0, 0]), KernelFile.hits, KernelFile.misses)
+"""
+
+
+def run(program, folder, root=ROOT):
+    done = python("-c", program, root=root, NUMBA_CACHE_DIR=str(folder))
+    return tuple(map(int, done.stdout.split()))
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A cache that one process has filled."""
+    folder = tmp_path_factory.mktemp("cache")
+    assert run(PROGRAM, folder) == (6, 0, 1)
+    return folder
+
+
+@pytest.fixture
+def folder(filled, tmp_path):
+    """A copy of it, to damage."""
+    return Path(shutil.copytree(filled, tmp_path / "cache"))
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_second_process_compiles_nothing(filled):
+    assert run(PROGRAM, filled) == (6, 1, 0)
+    assert len(files(filled)) == 1
+
+
+def test_every_strategy_is_cached():
+    """This process and its siblings have run all of them; a new one finds them all, in the same cache."""
+    program = """
+import numpy as np
+from numbaconv import conv2d, planner, machine
+from numbaconv.codegen.cache import KernelFile
+from cases import CASES
+from numbaconv.strategies import NAMES
+for name in NAMES:
+    for case in CASES.values():
+        problem = case.problem()
+        answers = planner.ask(problem.folded(), machine.host())
+        if problem.macs < 10**5 and any(a.strategy == name and a.why_not is None for a in answers):
+            x, w, b = case.arrays()
+            case.call(x, w, b, strategy=name)
+            break
+print(KernelFile.hits, KernelFile.misses)
+"""
+    python("-c", program)
+    hits, misses = map(int, python("-c", program).stdout.split())
+    assert misses == 0 and hits >= len(NAMES)
+
+
+# Appended to a file far below the kernel's own; both make every result twice as large.
+EDITS = {
+    "codegen/simd.py": """
+plain = Simd.broadcast
+def broadcast(self, scalar):
+    return self.builder.fmul(plain(self, scalar), ir.Constant(self.kind, [2.0] * self.lanes))
+Simd.broadcast = broadcast
+""",
+    "microkernels/sweep.py": """
+plain = make_sweep
+def make_sweep(mr, nv, lanes):
+    once = plain(mr, nv, lanes)
+    def twice(y, w, x, b, table, terms, rows, count, first):
+        once(y, w, x, b, table, terms, rows, count, first)
+        once(y, w, x, b, table, terms, rows, count, 0)
+    return inline(twice, mr, nv, lanes)
+""",
+}
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory):
+    """A copy of the package, and a cache with its tile in float32."""
+    root = tmp_path_factory.mktemp("copy")
+    shutil.copytree(ROOT / "numbaconv", root / "numbaconv", ignore=shutil.ignore_patterns("__pycache__"))
+    assert run(TILE, root / "cache", root) == (6, 0, 1)
+    return root
+
+
+@pytest.mark.parametrize("file", EDITS)
+def test_an_edited_callee_is_a_new_kernel(copied, tmp_path, file):
+    """The next process gives the new answer, with the same cache; and the one after it finds the new kernel there."""
+    root = Path(shutil.copytree(copied, tmp_path / "copy"))
+    source = root / "numbaconv" / file
+    stamp = source.stat()
+    source.write_text(source.read_text() + EDITS[file])
+    os.utime(source, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # what counts is the contents, not the time
+    shutil.rmtree(root / "numbaconv" / "codegen" / "__pycache__")
+    shutil.rmtree(root / "numbaconv" / "microkernels" / "__pycache__")
+    assert run(TILE, root / "cache", root) == (12, 0, 1)
+    assert run(TILE, root / "cache", root) == (12, 1, 0)
+
+
+def flipped(data):
+    """One byte of every 64 is another: still as long, and for the most part still a pickle."""
+    damaged = bytearray(data)
+    damaged[len(data) // 4 :: 64] = bytes(byte ^ 1 for byte in damaged[len(data) // 4 :: 64])
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"\x80garbage" * 99, flipped],
+    ids=["empty", "half", "garbage", "flipped"],
+)
+def test_a_damaged_file_is_compiled_again(folder, damage):
+    (file,) = files(folder)
+    file.write_bytes(damage(file.read_bytes()))
+    assert run(PROGRAM, folder) == (6, 0, 1)
+    assert run(PROGRAM, folder) == (6, 1, 0)
+
+
+def test_a_folder_in_the_place_of_a_file(folder):
+    (file,) = files(folder)
+    file.unlink()
+    file.mkdir()
+    assert run(PROGRAM, folder) == (6, 0, 1)
+
+
+def test_nowhere_to_write(tmp_path):
+    (tmp_path / "file").touch()
+    assert run(PROGRAM, tmp_path / "file" / "below") == (6, 0, 1)  # true even for root
+    done = python("-c", PROGRAM, NUMBA_CACHE_DIR="", XDG_CACHE_HOME=str(tmp_path / "file"), LOCALAPPDATA="file",
+                  HOME=str(tmp_path / "file"))  # fmt: skip
+    assert done.stdout.split() == ["6", "0", "1"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_full_disk(tmp_path):
+    """Files may not grow beyond 0 bytes, which fails a write as a full disk does."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+    assert run(limit + PROGRAM, tmp_path) == (6, 0, 1)
+    assert not files(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_writer_leaves_nothing_that_is_read(tmp_path):
+    kill = "import os; os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
+    assert python("-c", kill + PROGRAM, check=False, NUMBA_CACHE_DIR=str(tmp_path)).returncode == -9
+    assert run(PROGRAM, tmp_path) == (6, 0, 1)
+    assert run(PROGRAM, tmp_path) == (6, 1, 0)
+
+
+def test_three_writers_at_once(tmp_path):
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: run(PROGRAM, tmp_path), range(3)))
+    assert [answer[0] for answer in answers] == [6, 6, 6]
+    assert run(PROGRAM, tmp_path) == (6, 1, 0) and len(files(tmp_path)) == 1

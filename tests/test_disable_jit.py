@@ -1,0 +1,12 @@
+"""NUMBA_DISABLE_JIT=1: every strategy is also a plain Python program, which debuggers and coverage can follow."""
+
+from __future__ import annotations
+
+from processes import python
+
+from numbaconv.strategies import NAMES
+
+
+def test_cases_in_plain_python():
+    done = python("run_cases.py", "3000", NUMBA_DISABLE_JIT="1")
+    assert done.stdout.split()[2:] == list(NAMES)

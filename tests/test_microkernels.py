@@ -1,0 +1,271 @@
+"""Every microkernel, compiled, does what its plain Python meaning says, and its inner loop is what was designed."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+from itertools import product
+
+import numba
+import numpy as np
+import pytest
+from processes import ZEN3, python
+
+from numbaconv import machine
+from numbaconv.codegen import host
+from numbaconv.codegen.jit import DISABLED, inline
+from numbaconv.microkernels.pack import copy_rows, gather_rows, split_rows
+from numbaconv.microkernels.sweep import make_sweep
+from numbaconv.microkernels.tile import TILES, Tile, gemm_tile, row_tile
+
+pytestmark = pytest.mark.skipif(DISABLED, reason="NUMBA_DISABLE_JIT: the plain meaning is all there is")
+
+DTYPES = ("float32", "float64")
+SIZE = {"float32": 4, "float64": 8}
+HOST = host.vectors()[0]
+# A wider machine runs the narrower tiles too: (mr, nv, lanes).
+RUNNABLE = {
+    dtype: sorted({(mr, nv, wide // SIZE[dtype]) for (wide, _), pair in TILES.items() if wide <= HOST for mr, nv in pair})
+    for dtype in DTYPES
+}  # fmt: skip
+OWN = {
+    dtype: [(t.mr, t.nv, t.lanes) for t in (Tile.of(machine.host(), dtype), Tile.narrow(machine.host(), dtype))]
+    for dtype in DTYPES
+}
+
+
+def each(tiles):
+    """Test ids like ``f32-8x3x16``."""
+    return [
+        pytest.param(dtype, *tile, id=f"f{SIZE[dtype] * 8}-{'x'.join(map(str, tile))}")
+        for dtype in DTYPES
+        for tile in tiles[dtype]
+    ]
+
+
+def integers(rng, size, dtype):
+    return rng.integers(-9, 10, size).astype(dtype)
+
+
+# ---- the register tile -----------------------------------------------------------------------------------------------
+
+
+def make_tile(mr, nv, lanes):
+    def tile(y, w, x, b, table, places, steps, terms, rows, first):
+        vectors, taps, y_base, w_base, x_base, b_base = places
+        y_row, w_row = steps
+        gemm_tile(
+            (y, y_base, y_row), (w, w_base, w_row), (x, x_base), (b, b_base), (table, vectors, taps),
+            terms, rows, first, mr, nv, lanes,
+        )  # fmt: skip
+
+    return tile
+
+
+class Operands:
+    """Arrays of a tile of ``rows`` x ``counts``: what must not be read is NaN, what must not be written is checked."""
+
+    def __init__(self, dtype, lanes, rows, counts, terms, seed):
+        rng = np.random.default_rng(seed)
+        vectors = len(counts)
+        pitch = vectors * lanes + 3
+        self.x = np.full(7 + terms * pitch + lanes, np.nan, dtype)
+        words = []
+        for j, count in enumerate(counts):
+            # each vector has a place of its own in y, vectors do not follow each other there
+            words += [j * lanes, (vectors - 1 - j) * (lanes + 1), count]
+            for k in range(terms):
+                start = 7 + k * pitch + j * lanes
+                self.x[start : start + count] = integers(rng, count, dtype)
+        self.w_row = terms + 2
+        self.w = np.full(5 + rows * self.w_row, np.nan, dtype)
+        taps = []
+        for k in range(terms):
+            taps += [k * pitch, terms - 1 - k]
+        for i in range(rows):
+            self.w[5 + i * self.w_row : 5 + i * self.w_row + terms] = integers(rng, terms, dtype)
+        self.b = np.concatenate([[np.nan], integers(rng, rows, dtype)]).astype(dtype)
+        self.y_row = vectors * (lanes + 1) + 2
+        self.y = integers(rng, 4 + rows * self.y_row + lanes, dtype)
+        self.table = np.array([-1, *words, *taps], np.int64)
+        self.places = (1, 1 + len(words), 4, 5, 7, 1)
+        self.steps = (self.y_row, self.w_row)
+
+    def result(self, tile, terms, rows, first):
+        y = self.y.copy()
+        tile(y, self.w, self.x, self.b, self.table, self.places, self.steps, terms, rows, first)
+        return y
+
+
+@pytest.mark.parametrize(("dtype", "mr", "nv", "lanes"), each(RUNNABLE))
+def test_tile(dtype, mr, nv, lanes):
+    """All rows 1..mr; the last vector, or one in the middle, of any count 0..lanes."""
+    tile = make_tile(mr, nv, lanes)
+    compiled = inline(tile, "test", dtype, mr, nv, lanes)
+    ragged = [[lanes] * (nv - 1) + [count] for count in range(lanes + 1)]
+    ragged += [[count] + [lanes] * (nv - 1) for count in (1, lanes - 1)] + [[1] * nv]
+    for rows, counts in product(range(1, mr + 1), ragged):
+        full = counts == [lanes] * nv
+        for terms, first in product((0, 1, 5) if full else (2,), (0, 1)):
+            operands = Operands(dtype, lanes, rows, counts, terms, rows)
+            np.testing.assert_array_equal(
+                operands.result(compiled, terms, rows, first),
+                operands.result(tile, terms, rows, first),
+                f"{rows} rows, counts {counts}, {terms} terms, first={first}",
+            )
+
+
+@pytest.mark.parametrize(("dtype", "mr", "nv", "lanes"), each(OWN))
+def test_sweep(dtype, mr, nv, lanes):
+    """Any number of rows and vectors, under tiles of every size, is one large tile."""
+    sweep = make_sweep(mr, nv, lanes)
+
+    def all_rows(y, w, x, b, table, places, steps, terms, rows, first):
+        vectors, taps, y_base, w_base, x_base, b_base = places
+        y_row, w_row = steps
+        count = (taps - vectors) // 3
+        sweep((y, y_base, y_row), (w, w_base, w_row, w_row), (x, x_base), (b, b_base), (table, vectors, taps),
+              terms, rows, count, first)  # fmt: skip
+
+    compiled = inline(all_rows, "test", dtype, mr, nv, lanes)
+    for rows, count in product(range(1, 2 * mr + 2), (*range(1, nv + 3), 2 * nv + 1)):
+        first = (rows + count) % 2
+        operands = Operands(dtype, lanes, rows, [lanes] * (count - 1) + [1 + (rows * count) % lanes], 3, rows)
+        np.testing.assert_array_equal(
+            operands.result(compiled, 3, rows, first),
+            operands.result(make_tile(rows, count, lanes), 3, rows, first),
+            f"{rows} rows, {count} vectors",
+        )
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_row_tile(dtype, stride, kernel):
+    lanes, nv = HOST // SIZE[dtype], 4
+
+    def tile(y, w, x, b, rows, count, y_row, x_row, x_phase):
+        row_tile((y, 2, y_row), (w, 1), (x, 3, x_row, x_phase), (b, 1), rows, count, kernel, stride, nv, lanes)
+
+    compiled = inline(tile, "test", dtype, kernel, stride)
+    rng = np.random.default_rng(0)
+    for rows, count in product(range(1, nv + 1), (1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3)):
+        x_phase = 3 * lanes + kernel
+        x_row, y_row = stride * x_phase, count + 2
+        x = integers(rng, 3 + (nv * stride + kernel) * x_row + lanes, dtype)
+        w, b, y = (integers(rng, n, dtype) for n in (1 + kernel**2, 2, 2 + nv * y_row + lanes))
+        expected = y.copy()
+        tile(expected, w, x, b, rows, count, y_row, x_row, x_phase)
+        compiled(y, w, x, b, rows, count, y_row, x_row, x_phase)
+        np.testing.assert_array_equal(y, expected, f"{rows} rows of {count}")
+
+
+# ---- packing ---------------------------------------------------------------------------------------------------------
+
+
+def compare(call, dtype, arrays, *arguments):
+    """Compiled and plain, on the same memory, all of which must come out the same."""
+    compiled = inline(call, "test", dtype)
+    for at in arguments:
+        plain, fast = arrays[0].copy(), arrays[0].copy()
+        call(plain, *arrays[1:], *at)
+        compiled(fast, *arrays[1:], *at)
+        np.testing.assert_array_equal(fast, plain, str(at))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_copy_rows(dtype):
+    lanes = HOST // SIZE[dtype]
+    rng = np.random.default_rng(0)
+    target, source = integers(rng, 30 * lanes, dtype), integers(rng, 20 * lanes, dtype)
+
+    def call(target, source, t_row, s_row, rows, lo, hi, width):
+        copy_rows((target, 3, t_row), (source, 5 * lanes + 1, s_row), rows, (lo, hi), width, lanes)
+
+    ends = (-3, 0, 1, lanes - 1, lanes, lanes + 1, 2 * lanes)
+    compare(call, dtype, (target, source), *(
+        (2 * lanes + 1, lanes + 2, rows, lo, hi, width)
+        for rows in (0, 1, 3) for lo in ends for hi in ends for width in (0, 1, lanes - 1, lanes, lanes + 1, 2 * lanes)
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_split_rows(dtype):
+    lanes = HOST // SIZE[dtype]
+    rng = np.random.default_rng(0)
+    target, source = integers(rng, 40 * lanes, dtype), integers(rng, 30 * lanes, dtype)
+
+    def call(target, source, t_phase, rows, lo, hi, width):
+        split_rows((target, 3, 5 * lanes, t_phase), (source, 5 * lanes + 1, 3 * lanes), rows, (lo, hi), width, lanes)
+
+    ends = (-3, 0, 1, 2 * lanes - 1, 2 * lanes, 2 * lanes + 1, 4 * lanes)
+    compare(call, dtype, (target, source), *(
+        (phase, rows, lo, hi, width)
+        for phase in (0, 2 * lanes + 1) for rows in (0, 1, 3) for lo in ends for hi in ends
+        for width in (0, 1, lanes - 1, lanes, lanes + 1, 2 * lanes)
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gather_rows(dtype):
+    lanes = HOST // SIZE[dtype]
+    rng = np.random.default_rng(0)
+    target, source = integers(rng, 40 * lanes, dtype), integers(rng, 20 * lanes, dtype)
+    taps = [word for k in range(5) for word in (int(rng.integers(0, 9 * lanes)), -1)]
+    pieces = [word for p in range(4) for word in (int(rng.integers(0, 9 * lanes)), p * (lanes - 1))]
+    table = np.array([-1, *taps, *pieces], np.int64)
+
+    def call(target, source, table, terms, count):
+        gather_rows((target, 3, 5 * lanes), (source, 5), (table, 1, 11, count), terms, lanes)
+
+    compare(call, dtype, (target, source, table), *product(range(6), range(5)))
+
+
+# ---- the assembly ----------------------------------------------------------------------------------------------------
+
+VECTOR = {64: "zmm", 32: "ymm", 16: "xmm"}
+
+
+def innermost_loops(assembly):
+    """The instructions between a label and a jump back to it, where no other such loop lies between."""
+    lines, labels, loops = assembly.splitlines(), {}, []
+    for number, line in enumerate(lines):
+        if label := re.match(r"(\.?L\w+):", line):
+            labels[label[1]] = number
+        elif (jump := re.match(r"\s+(?:j\w+|b[. ]\w*|cbn?z|tbn?z)\s+(?:.*,\s*)?(\.?L\w+)\s*$", line)) and jump[1] in labels:
+            loops.append((labels[jump[1]], number))
+    inner = [(a, b) for a, b in loops if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in loops)]
+    return [[line for line in lines[a : b + 1] if re.match(r"\s+[a-z]", line)] for a, b in inner]
+
+
+@pytest.mark.skipif(not host.has_fma(), reason="the processor has no fma instruction")
+@pytest.mark.parametrize(("dtype", "mr", "nv", "lanes"), each(OWN))
+def test_inner_loop_is_nothing_but_fma(dtype, mr, nv, lanes):
+    """mr*nv fma's on whole vectors for each term, and neither an accumulator nor a pointer that lives on the stack."""
+    arm = platform.machine().lower() in ("aarch64", "arm64")
+    element, words = numba.from_dtype(np.dtype(dtype))[::1], numba.int64[::1]
+    compiled = inline(make_tile(mr, nv, lanes), "assembly", dtype, mr, nv, lanes)
+    integer = numba.int64
+    compiled.compile((element,) * 4 + (words, numba.types.UniTuple(integer, 6), numba.types.UniTuple(integer, 2))
+                     + (integer,) * 3)  # fmt: skip
+    (assembly,) = compiled.inspect_asm().values()
+    fma, register, stack = ("fmla", r"\bv\d", r"\[sp") if arm else ("vfm", f"%{VECTOR[HOST]}", r"\(%rsp")
+    suffix = "" if arm else "ps" if dtype == "float32" else "pd"
+    found = []
+    for loop in innermost_loops(assembly):
+        fused = [line for line in loop if re.search(rf"\b{fma}\w*{suffix}\b", line) and re.search(register, line)]
+        if fused:
+            found.append(len(fused))
+            assert not re.search(stack, "".join(loop)), "\n".join(loop)
+            assert len(loop) < 2.5 * len(fused) + 8, "\n".join(loop)
+    assert found and all(count % (mr * nv) == 0 for count in found), f"{found} fma's in the inner loops, not {mr * nv}"
+
+
+# ---- other processors ------------------------------------------------------------------------------------------------
+
+@pytest.mark.skipif(HOST != 64 or sys.platform != "linux", reason="for hosts with AVX-512")
+def test_avx2_on_a_wider_host():
+    """The same file in a process that compiles for Zen 3."""
+    run = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", __file__, check=False, **ZEN3)
+    assert run.returncode == 0, run.stdout[-5000:] + run.stderr[-2000:]
