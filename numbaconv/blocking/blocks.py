@@ -37,13 +37,18 @@ class Blocks:
     )
 
     @classmethod
-    def of(cls, problem: ConvProblem, machine: Machine, tile: Tile, flat: bool) -> Blocks:
-        """Blocks whose halo and panel stay in the caches, and enough of them for the cores."""
+    def of(
+        cls, problem: ConvProblem, machine: Machine, tile: Tile, flat: bool, vectors: int | None = None
+    ) -> Blocks:
+        """Blocks whose halo and panel stay in the caches, and enough of them for the cores.
+
+        ``vectors``: how many vectors of pixels a block has at most, where the strategy knows better.
+        """
         out_d, out_h, out_w = problem.out_size
         group_in, group_out = problem.in_channels // problem.groups, problem.out_channels // problem.groups
         size = 8 if problem.dtype == "float64" else 4
         # A block of 4 groups of vectors under one stream of the weights; more where few channels repay the packing.
-        vectors = tile.nv * (4 if group_out > 4 * tile.mr else 8)
+        vectors = vectors or tile.nv * (4 if group_out > 4 * tile.mr else 8)
         col_blocks = ceil(out_w / (vectors * tile.lanes))
         cols = out_w if col_blocks == 1 else ceil(out_w / col_blocks / tile.lanes) * tile.lanes
         col_blocks = ceil(out_w / cols)
@@ -51,7 +56,7 @@ class Blocks:
             rows = max(1, vectors * tile.lanes // cols) if col_blocks == 1 else 1
         else:
             rows = max(1, vectors // ceil(cols / tile.lanes))
-            if problem.kernel[1] > 1:
+            if problem.kernel[1] > 1 and vectors > tile.nv:
                 rows = max(rows, 2)
         rows = min(rows, out_h)
         row_blocks = ceil(out_h / rows)
@@ -83,6 +88,10 @@ class Blocks:
         pixel_blocks = problem.out_size[0] * self.row_blocks * self.col_blocks
         return problem.batch * problem.groups * self.chunks * pixel_blocks
 
+    def vectors(self, lanes: int) -> int:
+        """Vectors of pixels of a block."""
+        return ceil(self.rows * self.cols / lanes) if self.flat else self.rows * ceil(self.cols / lanes)
+
     def widths(self, problem: ConvProblem) -> tuple[int, int]:
         """Columns of a block, and of one in the last column of blocks."""
         return self.cols, problem.out_size[2] - (self.col_blocks - 1) * self.cols
@@ -112,10 +121,7 @@ class Blocks:
         """Predicted time on one core, the unevenness of the tasks on all cores included."""
         group_out = problem.out_channels // problem.groups
         blocks = problem.batch * problem.groups * problem.out_size[0] * self.row_blocks * self.col_blocks
-        if self.flat:
-            vectors = ceil(self.rows * self.cols / tile.lanes)
-        else:
-            vectors = self.rows * ceil(self.cols / tile.lanes)
+        vectors = self.vectors(tile.lanes)
         rows = (self.chunks - 1) * self.chunk + tile.padded(group_out - (self.chunks - 1) * self.chunk)
         updates = ceil(problem.in_channels // problem.groups / self.channels)
         work = vectors * rows * (problem.terms * tile.cycles + updates * UPDATE)

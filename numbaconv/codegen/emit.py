@@ -255,3 +255,42 @@ def gather_rows(builder, target, source, table, terms, lanes):  # type: ignore[n
             piece = builder.add(pieces, builder.shl(p, word(1)))
             vector = simd.load(builder.gep(from_tap, [table.get(piece)]))
             simd.store(vector, builder.gep(to_tap, [table.get(piece, word(1))]))
+
+
+def join_rows(builder, target, source, count, phases, lanes):  # type: ignore[no-untyped-def]
+    """One phase is a copy and two are a shuffle, in whole vectors, the last under a mask; more go one by one."""
+    (target, t_base), (source, s_base, s_phase) = target, source
+    simd = Simd(builder, target.element, lanes)
+    t_at, s_at = target.at(t_base), source.at(s_base)
+
+    def store(vector: Any, start: Any) -> None:
+        left = builder.sub(count, start)
+        with builder.if_else(builder.icmp_signed(">=", left, word(lanes))) as (then, otherwise):
+            with then:
+                simd.store(vector, builder.gep(t_at, [start]))
+            with otherwise:
+                simd.masked_store(vector, builder.gep(t_at, [start]), simd.first_lanes(left))
+
+    def blocks(size: int) -> Any:
+        return builder.sdiv(builder.add(count, word(size - 1)), word(size))
+
+    with builder.if_else(builder.icmp_signed("<=", phases, word(2))) as (few, many):
+        with few, builder.if_else(builder.icmp_signed("==", phases, word(1))) as (one, two):
+            with one, counted(builder, blocks(lanes)) as (v, _, _):
+                start = builder.mul(v, word(lanes))
+                store(simd.load(builder.gep(s_at, [start])), start)
+            with two, counted(builder, blocks(2 * lanes)) as (v, _, _):
+                q = builder.mul(v, word(lanes))
+                even = simd.load(builder.gep(s_at, [q]))
+                odd = simd.load(builder.gep(s_at, [builder.add(q, s_phase)]))
+                mixed = [lane // 2 + lane % 2 * lanes for lane in range(2 * lanes)]
+                store(simd.shuffle(even, odd, mixed[:lanes]), builder.mul(q, word(2)))
+                start = builder.add(builder.mul(q, word(2)), word(lanes))
+                with builder.if_then(builder.icmp_signed(">", count, start)):
+                    store(simd.shuffle(even, odd, mixed[lanes:]), start)
+        with many, counted(builder, phases) as (r, _, _):
+            from_phase = builder.gep(s_at, [builder.mul(r, s_phase)])
+            left = builder.sub(builder.add(count, builder.sub(phases, word(1))), r)
+            with counted(builder, builder.sdiv(left, phases)) as (q, _, _):
+                to = builder.add(builder.mul(q, phases), r)
+                builder.store(builder.load(builder.gep(from_phase, [q])), builder.gep(t_at, [to]))

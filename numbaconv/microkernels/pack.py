@@ -52,3 +52,14 @@ def gather_rows(target: Any, source: Any, table: Any, terms: int, lanes: int) ->
             start, to = words[pieces + 2 * p : pieces + 2 * p + 2]
             for i in range(lanes):
                 t_flat[t_base + k * t_row + to + i] = s_flat[s_base + words[taps + 2 * k] + start + i]
+
+
+@emitted_by(emit.join_rows)
+def join_rows(target: Any, source: Any, count: int, phases: int, lanes: int) -> None:
+    """``target[q*phases + r] = source[r, q]``, r < phases, of which the first ``count`` are written.
+
+    target: (flat, base); source: (flat, base, stride from phase to phase).
+    """
+    (t_flat, t_base), (s_flat, s_base, s_phase) = target, source
+    for i in range(count):
+        t_flat[t_base + i] = s_flat[s_base + i % phases * s_phase + i // phases]

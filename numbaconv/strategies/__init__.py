@@ -14,6 +14,7 @@ NAMES = (
     "direct",
     "im2col",
     "pointwise",
+    "transposed",
     "generic",
 )
 
