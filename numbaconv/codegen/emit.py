@@ -294,3 +294,31 @@ def join_rows(builder, target, source, count, phases, lanes):  # type: ignore[no
             with counted(builder, builder.sdiv(left, phases)) as (q, _, _):
                 to = builder.add(builder.mul(q, phases), r)
                 builder.store(builder.load(builder.gep(from_phase, [q])), builder.gep(t_at, [to]))
+
+
+def dot_tile(builder, y, w, x, b, terms, rows, mr, nv, lanes):  # type: ignore[no-untyped-def]
+    """Registers: mr*nv accumulators, whose lanes are terms; nv vectors of x, one of w. Lanes are added up at the end."""
+    (y, y_base, y_row), (w, w_base, w_row), (x, x_base, x_row), (b, b_base) = y, w, x, b
+    simd = Simd(builder, y.element, lanes)
+    row = [builder.select(builder.icmp_signed("<", word(i), rows), word(i), builder.sub(rows, word(1)))
+           for i in range(mr)]  # fmt: skip
+    w_at = [w.at(w_base, builder.mul(r, w_row)) for r in row]
+    x_at = [x.at(x_base, builder.mul(word(j), x_row)) for j in range(nv)]
+    whole = builder.sdiv(terms, word(lanes))
+    done = builder.mul(whole, word(lanes))
+    with counted(builder, whole, *[simd.zero] * (mr * nv)) as (k, acc, assign):
+        step = builder.mul(k, word(lanes))
+        v = [simd.load(builder.gep(place, [step])) for place in x_at]
+        new = []
+        for i in range(mr):
+            a = simd.load(builder.gep(w_at[i], [step]))
+            new += [simd.fma(a, v[j], acc[i * nv + j]) for j in range(nv)]
+        assign(new)
+    mask = simd.first_lanes(builder.sub(terms, done))
+    v = [simd.masked_load(builder.gep(place, [done]), mask) for place in x_at]
+    for i in range(mr):
+        a = simd.masked_load(builder.gep(w_at[i], [done]), mask)
+        sums = [simd.sum_lanes(simd.fma(a, v[j], acc[i * nv + j]), b.get(b_base, row[i])) for j in range(nv)]
+        with builder.if_then(builder.icmp_signed("<", word(i), rows)):
+            for j in range(nv):
+                builder.store(sums[j], y.at(y_base, builder.mul(word(i), y_row), word(j)))

@@ -55,6 +55,12 @@ class Simd:
     def add(self, a: Any, b: Any) -> Any:
         return self.builder.fadd(a, b)
 
+    def sum_lanes(self, vector: Any, start: Any) -> Any:
+        """``start`` plus all lanes, added in pairs."""
+        name = f"llvm.vector.reduce.fadd.{self.suffix}"
+        reduce = self._function(name, self.element, self.element, self.kind)
+        return self.builder.call(reduce, [start, vector], fastmath=("reassoc",))
+
     def first_lanes(self, count: Any) -> Any:
         """The mask that is true in lanes ``0..count``."""
         kind = ir.VectorType(LANE, self.lanes)

@@ -99,3 +99,18 @@ def row_tile(
                     place = x_base + (i * stride + r) * x_row + (t % stride) * x_phase + p + t // stride
                     total += w_flat[w_base + r * kernel + t] * x_flat[place]
             y_flat[y_base + i * y_row + p] = total
+
+
+@emitted_by(emit.dot_tile)
+def dot_tile(y: Any, w: Any, x: Any, b: Any, terms: int, rows: int, mr: int, nv: int, lanes: int) -> None:
+    """``y[i, j] = b[i] + sum_k w[i, k] * x[j, k]``, i < rows <= mr, j < nv: terms, not pixels, are neighbours.
+
+    y, w, x: (flat, base, row stride); b: (flat, base).
+    """
+    (y_flat, y_base, y_row), (w_flat, w_base, w_row), (x_flat, x_base, x_row), (b_flat, b_base) = y, w, x, b
+    for i in range(min(rows, mr)):
+        for j in range(nv):
+            total = b_flat[b_base + i]
+            for k in range(terms):
+                total += w_flat[w_base + i * w_row + k] * x_flat[x_base + j * x_row + k]
+            y_flat[y_base + i * y_row + j] = total

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 NAMES = (
     "depthwise",
+    "banded",
     "direct",
+    "dot",
     "im2col",
     "pointwise",
     "transposed",
