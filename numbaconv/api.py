@@ -905,7 +905,7 @@ class PreparedConv:
     @property
     def strategy(self) -> str:
         """The name of the planned strategy; 'none' where there is nothing to multiply."""
-        return "none" if self._plan is None else type(self._plan).__module__.rpartition(".")[2]
+        return "none" if self._plan is None else self._plan.strategy
 
     def __repr__(self) -> str:
         return f"<{self.problem}: {self._plan or 'nothing to multiply'}>"
@@ -950,7 +950,11 @@ def _convolve(
         kernel = np.require(kernel, dtype, ["A"])
     plan = _engine()[0].plan(problem, strategy)
     # The plan's problem may be the folded one, whose kernel has the same weights on other axes.
-    return _fill(plan, plan.borrow(plan.problem.forward_weights(kernel)), x, bias, out, shape, problem, threads)
+    y = _fill(plan, plan.borrow(plan.problem.forward_weights(kernel)), x, bias, out, shape, problem, threads)
+    if problem.is_padded and _meets_padding(kernel, y if not unbatched else y[None], problem):
+        plan = _exact(problem)
+        y = _fill(plan, plan.borrow(plan.problem.forward_weights(kernel)), x, bias, out, shape, problem, threads)
+    return y
 
 
 def _prepare(
@@ -986,9 +990,25 @@ def _prepared(
     """``weight`` and ``bias`` belong to the result from here on."""
     shape = problem.y_shape if len(input_shape) == problem.rank + 2 else problem.y_shape[1:]
     plan = None if problem.is_empty else _engine()[0].plan(problem, strategy)
+    if plan is not None and problem.is_padded and not np.isfinite(weight).all():
+        plan = _exact(problem)
     packed = None if plan is None else plan.pack(plan.problem.forward_weights(weight))
     dtype = np.dtype(problem.dtype)
     return PreparedConv(problem, input_shape, shape, num_threads, plan, strategy, dtype, weight, packed, bias)
+
+
+def _meets_padding(weight: Array, y: Array, problem: ConvProblem) -> bool:
+    """Whether a weight is inf or NaN, so that a fast strategy multiplied it by the zeros that it keeps as padding.
+
+    Such a weight shows in every output of its channel (and phase); only if one of each does, are the weights searched.
+    """
+    return not np.isfinite(y[problem.one_of_each]).all() and not np.isfinite(weight).all()
+
+
+def _exact(problem: ConvProblem) -> Plan:
+    """The plan that leaves out terms in the padding instead of multiplying them by zero."""
+    plan: Plan = _engine()[0].plan(problem, "generic")
+    return plan
 
 
 def _fill(

@@ -102,6 +102,16 @@ class ConvProblem:
         return not (self.batch and self.out_channels and self.terms and self.in_pixels)
 
     @property
+    def is_padded(self) -> bool:
+        """True where a term may lie outside the input."""
+        return any(lo > 0 or hi > 0 for lo, hi in self.padding)
+
+    @property
+    def one_of_each(self) -> tuple[int | slice, ...]:
+        """Index of one output of each channel and phase of the input dilation, in ``y_shape``."""
+        return (0, slice(None), *(slice(0, step) for step in self.input_dilation[3 - self.rank :]))
+
+    @property
     def x_shape(self) -> tuple[int, ...]:
         """``(batch, in_channels, *in_size)`` in the user's rank."""
         return (self.batch, self.in_channels, *self.in_size[3 - self.rank :])

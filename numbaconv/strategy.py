@@ -24,6 +24,7 @@ class Plan(ABC):
     """
 
     problem: ConvProblem
+    strategy: str  # its name
 
     @abstractmethod
     def pack(self, weight: np.ndarray) -> Any:

@@ -26,7 +26,6 @@ GEOMETRY = (
 class TiledPlan(Plan):
     """Halos, and panels where ``blocks.flat``, under the tile; ``kernel`` is the strategy's range kernel."""
 
-    name: str
     kernel: RangeKernel
     tile: Tile
     blocks: Blocks
@@ -98,7 +97,7 @@ class TiledPlan(Plan):
         self.work[weight.packed].run(x, weight.flat, self.zeros if bias is None else bias, y, threads)
 
     def __str__(self) -> str:
-        return f"({self.name} {self.tile} {self.blocks})"
+        return f"({self.strategy} {self.tile} {self.blocks})"
 
 
 def why_not(problem: ConvProblem) -> str | None:

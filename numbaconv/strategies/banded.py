@@ -69,7 +69,7 @@ class Banded(Strategy):
         line = halo.Halo(problem, 1, cols, tile.lanes).row_pitch * problem.stride[1] * size
         rows = max(tile.mr, min(8 * tile.mr, (machine.l2 // 4 // line - problem.kernel[1]) // tile.mr * tile.mr))
         rows = ceil(ceil(out_h / ceil(out_h / rows)) / tile.mr) * tile.mr
-        return BandedPlan(problem, tile, rows, cols)
+        return BandedPlan(problem, self.name, tile, rows, cols)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -120,6 +120,7 @@ class BandedPlan(Plan):
             **layout.words(), phase_table=table.size - len(layout.phases),
             groups=p.groups, group_in=p.in_channels // p.groups, group_out=p.out_channels // p.groups,
             out_d=p.out_size[0], out_h=p.out_size[1], out_w=p.out_size[2], kernel_h=p.kernel[1], kernel_w=p.kernel[2],
+            dilation_w=p.dilation[2],
             block_rows=self.rows, block_cols=self.cols, lines=lines, above=above,
             row_blocks=ceil(p.out_size[1] / self.rows), col_blocks=ceil(p.out_size[2] / self.cols),
             whole_vectors=taps.size, last_vectors=taps.size + vectors[0].size, band=band, bias=band + band_size,
@@ -137,7 +138,7 @@ class BandedPlan(Plan):
         self.work.run(x, weight, self.zeros if bias is None else bias, y, threads)
 
     def __str__(self) -> str:
-        return f"(banded {self.tile} {self.rows}x{self.cols})"
+        return f"({self.strategy} {self.tile} {self.rows}x{self.cols})"
 
 
 def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
@@ -153,17 +154,18 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
 
     is_finite = inline(is_finite, mr, nv, lanes)
 
-    def sum_taps(y: Any, y_at: int, rows: int, cols: int, w: Any, w_at: int, bias: Any, scratch: Any, table: Any,
-                 g: Any) -> None:  # fmt: skip
-        """The block tap by tap, one input channel: the same sum without the zeros of the band."""
-        pitch = g.halo_phases * g.halo_width
-        for i in range(rows):
+    def sum_taps(y: Any, y_at: int, size: Any, w: Any, w_at: int, start: Any, x: Any, x_at: int, at: Any, g: Any) -> None:
+        """The block tap by tap, one input channel, with no zeros of the band or the padding."""
+        (lines, cols), (row, col), (first, bias) = size, at, start
+        for i in range(lines):
             for j in range(cols):
-                total = bias[0][bias[1]] if bias[2] else y[y_at + i * g.out_w + j]
+                total = bias if first else y[y_at + i * g.out_w + j]
                 for r in range(g.kernel_h):
+                    h = (row + i) * g.stride_h - g.pad_h + r
                     for t in range(g.kernel_w):
-                        column = table[2 * t]
-                        total += w[w_at + r * g.kernel_w + t] * scratch[(i * g.stride_h + r) * pitch + column + j]
+                        v = (col + j) * g.stride_w - g.pad_w + t * g.dilation_w
+                        if 0 <= h < g.in_h and 0 <= v < g.in_w:
+                            total += w[w_at + r * g.kernel_w + t] * x[x_at + h * g.in_w + v]
                 y[y_at + i * g.out_w + j] = total
 
     sum_taps = inline(sum_taps, mr, nv, lanes)
@@ -209,10 +211,11 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                         1 if c == 0 else 0,
                     )
             if not is_finite(y, y_at, lines, cols, g.out_w):
-                for c in range(g.group_in):
-                    pack_halo(scratch, x, (first_in + c) * g.in_d * g.in_h * g.in_w, (depth, row, col), 1, table, g)
+                d = depth * g.stride_d - g.pad_d
+                for c in range(g.group_in if 0 <= d < g.in_d else 0):
+                    x_at = ((first_in + c) * g.in_d + d) * g.in_h * g.in_w
                     w_at = (o * g.group_in + c) * taps
-                    sum_taps(y, y_at, lines, cols, w, w_at, (b, o, c == 0), scratch, table, g)
+                    sum_taps(y, y_at, (lines, cols), w, w_at, (c == 0, b[o]), x, x_at, (row, col), g)
 
     return tasks
 
@@ -221,6 +224,6 @@ KERNEL = RangeKernel(
     "banded",
     make_tasks,
     f"{halo.GEOMETRY} phase_table groups group_in group_out out_d out_h out_w kernel_h kernel_w block_rows block_cols "
-    "lines above row_blocks col_blocks whole_vectors last_vectors band bias",
+    "dilation_w lines above row_blocks col_blocks whole_vectors last_vectors band bias",
 )
 STRATEGY = Banded()

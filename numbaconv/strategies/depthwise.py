@@ -74,7 +74,7 @@ class Depthwise(Strategy):
         row_blocks = ceil(out_h / rows)
         fit = machine.l1 // 2 // (line * ceil(rows + problem.kernel[1]))
         channels = max(1, min(problem.out_channels // (2 * machine.cores), fit))
-        return DepthwisePlan(problem, lanes, rows, row_blocks, channels)
+        return DepthwisePlan(problem, self.name, lanes, rows, row_blocks, channels)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,7 +119,7 @@ class DepthwisePlan(Plan):
         self.work.run(x, weight, self.zeros if bias is None else bias, y, threads)
 
     def __str__(self) -> str:
-        return f"(depthwise {ROWS}x{self.lanes} {self.rows} rows c{self.channels})"
+        return f"({self.strategy} {ROWS}x{self.lanes} {self.rows} rows c{self.channels})"
 
 
 def make_tasks(lanes: int) -> Callable[..., None]:

@@ -60,7 +60,7 @@ class Dot(Strategy):
         chunks = min(ceil(group_out / (4 * ROWS)), ceil(4 * machine.cores / parallel))
         chunk = ceil(ceil(group_out / chunks) / ROWS) * ROWS
         widest = 4 if machine.registers >= 32 else 2
-        return DotPlan(problem, machine.lanes(problem.dtype), chunk, min(widest, problem.pixels))
+        return DotPlan(problem, self.name, machine.lanes(problem.dtype), chunk, min(widest, problem.pixels))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,7 +107,7 @@ class DotPlan(Plan):
         self.work.run(x, weight, self.zeros if bias is None else bias, y, threads)
 
     def __str__(self) -> str:
-        return f"(dot {ROWS}x{self.pixels}x{self.lanes} o{self.chunk})"
+        return f"({self.strategy} {ROWS}x{self.pixels}x{self.lanes} o{self.chunk})"
 
 
 def make_tasks(nv: int, lanes: int) -> Callable[..., None]:

@@ -58,7 +58,7 @@ class Transposed(Strategy):
     def _plan(self, problem: ConvProblem, machine: Machine) -> TransposedPlan:
         """The main tile, or the narrow one for few output channels."""
         tiles = (Tile.of(machine, problem.dtype), Tile.narrow(machine, problem.dtype))
-        plans = (TransposedPlan(problem, tile, _rows(problem, machine, tile)) for tile in tiles)
+        plans = (TransposedPlan(problem, self.name, tile, _rows(problem, machine, tile)) for tile in tiles)
         return min(plans, key=lambda plan: plan.seconds(machine))
 
 
@@ -208,7 +208,7 @@ class TransposedPlan(Plan):
 
     def __str__(self) -> str:
         row = self.rows[0]
-        return f"(transposed {len(self.rows)}x{len(row.widths)} phases {self.tile} {row.blocks})"
+        return f"({self.strategy} {len(self.rows)}x{len(row.widths)} phases {self.tile} {row.blocks})"
 
 
 WIDTH_WORDS = 7  # of a phase of the width: its taps' place and count, its weights' base and steps
