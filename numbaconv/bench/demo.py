@@ -68,6 +68,7 @@ def run(threads: int, quick: bool = False) -> tuple[str, bool]:
         )
         summary = []
         for name, layers in todo.items():
+            top = max(top, peak.measure(DTYPE, threads))  # again: something else may have been running before
             bar.line()
             bar.line(name)
             bar.line(tables.row(HEAD, WIDTHS))

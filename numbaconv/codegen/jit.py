@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +24,9 @@ FLAGS: dict[str, Any] = {
 }
 DISABLED = bool(numba.config.DISABLE_JIT)
 
-# The words of an argument block: (address, length) of each array, and the address of the geometry record.
-ARRAYS = ("scratch", "x", "w", "b", "y", "table")
-BLOCK_WORDS = 2 * len(ARRAYS) + 1
-Block = ctypes.c_int64 * BLOCK_WORDS
+# The words of an argument block: (address, length) of scratch, table, x, w, b, y, with the geometry record's address
+# before them. `launch` fills it, `entry` below reads it.
+BLOCK_WORDS = 13
 
 
 def inline(function: Callable[..., Any], *constants: object) -> Callable[..., Any]:
@@ -65,11 +63,10 @@ def in_helper_thread(work: Callable[[], Any]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A compiled range kernel: the plain loops, and the address and callable of ``void (lo, hi, slot, block)``."""
+    """A compiled range kernel: the plain loops, and the address of ``void (lo, hi, slot, block)``."""
 
     loops: Callable[..., None]
     address: int
-    call: Callable[..., None] | None
 
 
 class RangeKernel:
@@ -110,7 +107,7 @@ class RangeKernel:
 def _build(kernel: RangeKernel, dtype: np.dtype[Any], constants: tuple[object, ...]) -> Entry:
     loops = kernel.factory(*constants)
     if DISABLED:
-        return Entry(loops, 0, None)
+        return Entry(loops, 0)
     key = f"{kernel.name} {dtype} {constants}"
     tasks = inline(loops, str(dtype), *constants)
     element, size, record = dtype, dtype.itemsize, kernel.record
@@ -120,13 +117,13 @@ def _build(kernel: RangeKernel, dtype: np.dtype[Any], constants: tuple[object, .
         tasks(
             lo,
             hi,
-            carray(pointer(a[0] + slot * a[1] * size, element), (a[1],)),
-            carray(pointer(a[2], element), (a[3],)),
-            carray(pointer(a[4], element), (a[5],)),
-            carray(pointer(a[6], element), (a[7],)),
-            carray(pointer(a[8], element), (a[9],)),
-            carray(pointer(a[10], np.int64), (a[11],)),
-            carray(pointer(a[12], record), (1,))[0],
+            carray(pointer(a[1] + slot * a[2] * size, element), (a[2],)),
+            carray(pointer(a[5], element), (a[6],)),
+            carray(pointer(a[7], element), (a[8],)),
+            carray(pointer(a[9], element), (a[10],)),
+            carray(pointer(a[11], element), (a[12],)),
+            carray(pointer(a[3], np.int64), (a[4],)),
+            carray(pointer(a[0], record), (1,))[0],
         )
 
     entry.__qualname__ = f"numbaconv[{key}]"
@@ -134,8 +131,7 @@ def _build(kernel: RangeKernel, dtype: np.dtype[Any], constants: tuple[object, .
     function = CFunc(entry, (signature, types.void), {}, dict(FLAGS))
     function._cache = KernelFile(key)
     function.compile()
-    call = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(function.address)
-    return Entry(loops, function.address, call)
+    return Entry(loops, function.address)
 
 
 @intrinsic

@@ -20,7 +20,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from numbaconv.codegen.jit import DISABLED, Block, RangeKernel, cached, call_tasks, fetch_add
+from numbaconv.codegen.jit import BLOCK_WORDS, DISABLED, RangeKernel, cached, call_tasks, fetch_add, inline
 
 _threads: int | None = None  # what set_num_threads chose
 _forked = False
@@ -77,41 +77,67 @@ def _layer() -> str:
     return str(numba.threading_layer())
 
 
-def _prange_body(function, slots, grain, tasks, counter, block):  # type: ignore[no-untyped-def]
+def _bind(fixed, own, size, x, w, b, y):  # type: ignore[no-untyped-def]
+    """The argument block of one call; ``fixed``: the addresses that a plan brings."""
+    block = np.empty(BLOCK_WORDS, np.int64)
+    block[0], block[1], block[2], block[3], block[4] = fixed[0], own.ctypes.data, size, fixed[1], fixed[2]
+    block[5], block[6], block[7], block[8] = x.ctypes.data, x.size, w.ctypes.data, w.size
+    block[9], block[10], block[11], block[12] = b.ctypes.data, b.size, y.ctypes.data, y.size
+    return block
+
+
+_bind = inline(_bind)
+
+
+def _serial_body(function, tasks, fixed, own, size, x, w, b, y):  # type: ignore[no-untyped-def]
+    block = _bind(fixed, own, size, x, w, b, y)
+    call_tasks(function, 0, tasks, 0, block.ctypes.data)
+
+
+def _prange_body(function, slots, grain, tasks, fixed, own, size, x, w, b, y):  # type: ignore[no-untyped-def]
+    block = _bind(fixed, own, size, x, w, b, y)
+    counter = np.zeros(1, np.int64)
     for slot in numba.prange(slots):
         while True:
             lo = fetch_add(counter, grain)
             if lo >= tasks:
                 break
-            call_tasks(function, lo, min(lo + grain, tasks), slot, block)
+            call_tasks(function, lo, min(lo + grain, tasks), slot, block.ctypes.data)
 
 
-def _thread_body(function, slot, grain, tasks, counter, block):  # type: ignore[no-untyped-def]
+def _thread_body(function, slot, grain, tasks, counter, fixed, own, size, x, w, b, y):  # type: ignore[no-untyped-def]
+    block = _bind(fixed, own, size, x, w, b, y)
     while True:
         lo = fetch_add(counter, grain)
         if lo >= tasks:
             break
-        call_tasks(function, lo, min(lo + grain, tasks), slot, block)
+        call_tasks(function, lo, min(lo + grain, tasks), slot, block.ctypes.data)
 
 
+_serially = cached(_serial_body, "launch-serial")
 _under_prange = cached(_prange_body, "launch-prange", parallel=True)
 _in_thread = cached(_thread_body, "launch-thread")
 
 
 def scratch(dtype: np.dtype[Any], size: int) -> np.ndarray:
     """At least ``size`` elements that this Python thread alone uses until its next call; 64-byte aligned."""
-    need = size * dtype.itemsize
-    block = getattr(_own, "scratch", None)
-    if block is None or block.size < need:
-        raw = np.empty(need + 64, np.uint8)
+    buffers: dict[np.dtype[Any], np.ndarray] | None = getattr(_own, "buffers", None)
+    if buffers is None:
+        buffers = _own.buffers = {}
+    found = buffers.get(dtype)
+    if found is None or found.size < size:
+        raw = np.empty(size * dtype.itemsize + 64, np.uint8)
         start = -raw.ctypes.data % 64
-        block = _own.scratch = raw[start : start + need]
-    return block[:need].view(dtype)  # type: ignore[no-any-return]
+        found = buffers[dtype] = raw[start : start + size * dtype.itemsize].view(dtype)
+    return found
 
 
-def address(array: np.ndarray) -> int:
-    """Where the first element of ``array`` lies."""
-    return int(array.__array_interface__["data"][0])
+def _flat(array: np.ndarray) -> np.ndarray:
+    """``array``, which is C-contiguous, as one writable axis: a read-only one would be another type to the compiler."""
+    if array.flags.writeable:
+        return array.reshape(-1)
+    place = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    return np.frombuffer(place, array.dtype)
 
 
 # Below this many multiply-adds a call is over (some 10 us) before another thread has begun.
@@ -142,7 +168,7 @@ class Work:
         self._tasks, self._serial = tasks, macs < SERIAL_MACS
         self._scratch_size = -(-scratch_size // 64) * 64  # whole cache lines, so that threads do not share one
         self._table, self._g = np.ascontiguousarray(table, np.int64), g
-        self._fixed = (address(self._table), self._table.size, g.ctypes.data)
+        self._fixed = (g.ctypes.data, self._table.ctypes.data, self._table.size)
 
     def run(self, x: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, threads: int) -> None:
         """Run all tasks on up to ``threads`` threads; the arrays are C-contiguous, of any shape."""
@@ -150,32 +176,26 @@ class Work:
             return
         threads = 1 if self._serial else min(threads, -(-self._tasks // self._grain))
         entry = self._kernel.entry(self._dtype, *self._constants)
-        size = self._scratch_size
+        size, tasks, grain = self._scratch_size, self._tasks, self._grain
         own = scratch(self._dtype, size * threads)
+        x, w, b, y = _flat(x), _flat(w), _flat(b), _flat(y)
         if DISABLED:
-            flat = (array.reshape(-1) for array in (x, w, b, y))
-            entry.loops(0, self._tasks, own[:size], *flat, self._table, self._g.view(np.recarray)[0])
+            entry.loops(0, tasks, own[:size], x, w, b, y, self._table, self._g.view(np.recarray)[0])
             return
-        block = Block(
-            address(own), size, address(x), x.size, address(w), w.size, address(b), b.size, address(y), y.size,
-            *self._fixed,
-        )  # fmt: skip
-        place = ctypes.addressof(block)
+        bound = self._fixed, own, size, x, w, b, y
         if threads == 1:
-            entry.call(0, self._tasks, 0, place)  # type: ignore[misc]  # ctypes lets go of the GIL
-            return
-        counter = np.zeros(1, np.int64)
-        if threading_mode() == "prange":
-            _under_prange(entry.address, threads, self._grain, self._tasks, counter, place)
-            return
-        pool = _python_threads()
-        others = [
-            pool.submit(_in_thread, entry.address, slot, self._grain, self._tasks, counter, place)
-            for slot in range(1, threads)
-        ]
-        _in_thread(entry.address, 0, self._grain, self._tasks, counter, place)
-        for other in others:
-            other.result()
+            _serially(entry.address, tasks, *bound)
+        elif threading_mode() == "prange":
+            _under_prange(entry.address, threads, grain, tasks, *bound)
+        else:
+            counter = np.zeros(1, np.int64)
+            others = [
+                _python_threads().submit(_in_thread, entry.address, slot, grain, tasks, counter, *bound)
+                for slot in range(1, threads)
+            ]
+            _in_thread(entry.address, 0, grain, tasks, counter, *bound)
+            for other in others:
+                other.result()
 
 
 def _python_threads() -> ThreadPoolExecutor:
