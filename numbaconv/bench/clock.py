@@ -15,6 +15,7 @@ from typing import Any
 SPIN = 0.005  # seconds; GNU OpenMP's workers spin about 3 ms by default
 MOST = 20_000  # calls a block, so that lists of times stay short
 ROUNDS = 3
+LONG = 5.0  # seconds; a call that takes this long is measured once: its noise is small and its patience too
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,14 @@ class Times:
 def interleaved(calls: Mapping[str, Callable[[], Any]], seconds: float, rounds: int = ROUNDS) -> dict[str, Times]:
     """Times of each call, each in ``rounds`` blocks that together last about ``seconds``, by turns.
 
-    A block has at least one timed call, however long that takes.
+    A block has at least one timed call, however long that takes; after one of more than `LONG` there is no other.
     """
     samples: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls)
     for turn in range(rounds):
         for name in order[turn % len(order) :] + order[: turn % len(order)]:
+            if samples[name] and samples[name][-1] > LONG:
+                continue
             sleep(SPIN)
             samples[name] += _block(calls[name], seconds / rounds)
     return {name: Times(min(times), median(times)) for name, times in samples.items()}

@@ -39,18 +39,16 @@ def run(files: Sequence[Path], selection: Selection, setting: Setting, csv: Path
         bar.line(f"numbaconv {numbaconv.__version__} on {host.name()}, {setting.threads} threads, {setting.dtype}; "
                  f"measured peak {top:.0f} GFLOP/s; best times, by turns in one process")  # fmt: skip
         bar.line(report.head(setting.peers))
-        for layer in bar.over(chosen):
-            try:
-                need = layer.bytes(setting.dtype) >> 20
-                if need > selection.mib:
-                    bar.line(f"{layer}: skipped, its arrays take {need} MiB of the {selection.mib} allowed (--memory)")
-                    continue
-                result = compare(layer, setting)
-            except (ValueError, TypeError) as error:  # a layer that is no convolution, or that --strategy refuses
-                bar.line(f"{layer}: {error}")
-                continue
-            results.append(result)
-            bar.line(report.line(result, setting.peers, top))
+        try:
+            for layer in bar.over(chosen):
+                result = _compared(layer, selection, setting)
+                if isinstance(result, str):
+                    bar.line(f"{layer}: {result}")
+                else:
+                    results.append(result)
+                    bar.line(report.line(result, setting.peers, top))
+        except KeyboardInterrupt:
+            bar.line("interrupted; of the layers so far:")
         for text in report.summary(results, setting.peers):
             bar.line(text)
         wrong = [result for result in results if any(name in result.remarks for name in OURS)]
@@ -58,6 +56,17 @@ def run(files: Sequence[Path], selection: Selection, setting: Setting, csv: Path
     if csv:
         report.write_csv(csv, results, (*OURS, *setting.peers), top)
     return not wrong
+
+
+def _compared(layer: Layer, selection: Selection, setting: Setting) -> Comparison | str:
+    """The comparison, or why there is none."""
+    try:
+        need = layer.bytes(setting.dtype) >> 20
+        if need > selection.mib:
+            return f"skipped, its arrays take {need} MiB of the {selection.mib} allowed (--memory)"
+        return compare(layer, setting)
+    except (ValueError, TypeError) as error:  # a layer that is no convolution, or that --strategy refuses
+        return str(error)
 
 
 def _chosen(files: Sequence[Path], selection: Selection) -> chain[Layer]:
