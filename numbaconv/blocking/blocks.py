@@ -19,6 +19,8 @@ ELEMENT_MOVE = 1.2
 # 144, 234, 576, 1152 terms; a stream of vectors from the second cache does not slow the tile (Zen 5). Prefetching the
 # weights 1 to 8 KiB ahead gained nothing on seven layers (-2 to +2 %).
 TERMS = 1024
+TASK = 250.0  # finding its place, the halo's corners
+TILE = 40.0  # pointers in, the bias, the last stores out
 UPDATE = 1.5  # adding a finished accumulator to y, per vector and row
 
 
@@ -121,6 +123,7 @@ class Blocks:
         rows = (self.chunks - 1) * self.chunk + tile.padded(group_out - (self.chunks - 1) * self.chunk)
         updates = ceil(problem.in_channels // problem.groups / self.channels)
         work = vectors * rows * (problem.terms * tile.cycles + updates * UPDATE)
+        work += updates * (self.chunks * TASK + ceil(vectors / tile.nv) * ceil(rows / tile.mr) * TILE)
         wide = _halo_width(problem, self.cols)
         row = ROW_START + (wide / tile.lanes * VECTOR_MOVE if problem.stride[2] <= 2 else wide * ELEMENT_MOVE)
         pack = problem.in_channels // problem.groups * _halo_rows(problem, self.rows) * row * self.chunks

@@ -94,7 +94,7 @@ class BandedPlan(Plan):
         each = lines * p.kernel[2] * tile.mr * tile.cycles + tile.mr * 4
         halo_rows = self.rows * p.stride[1] + p.kernel[1]
         pack = halo_rows * (4 + 2 * (vectors + 1) * min(p.stride[2], 2)) + 2 * p.taps
-        task = p.in_channels // p.groups * (ceil(self.rows / tile.mr) * (vectors * each + 60) + pack)
+        task = 1000 + p.in_channels // p.groups * (ceil(self.rows / tile.mr) * (vectors * each + 60) + pack)
         uneven = ceil(self.tasks / machine.cores) * machine.cores / self.tasks
         return self.tasks * task * uneven / (machine.clock * 1e9)
 
