@@ -22,11 +22,13 @@ class Answer:
 
 
 @lru_cache(4096)
-def plan(problem: ConvProblem, strategy: str | None = None, machine: Machine | None = None) -> Plan:
-    """The plan of the cheapest strategy, or of the one that ``strategy`` names."""
+def plan(
+    problem: ConvProblem, strategy: str | None = None, machine: Machine | None = None, without: str | None = None
+) -> Plan:
+    """The plan of the cheapest strategy but ``without``, or of the one that ``strategy`` names."""
     machine = machine or machines.host()
     folded = problem.folded()
-    answers = ask(folded, machine)
+    answers = [answer for answer in ask(folded, machine) if answer.strategy != without]
     if strategy is None:
         name = chosen(answers)
     else:
@@ -34,7 +36,8 @@ def plan(problem: ConvProblem, strategy: str | None = None, machine: Machine | N
         refusal = next((answer.why_not for answer in answers if answer.strategy == name), f"the names are {NAMES}")
         if refusal is not None:
             raise ValueError(f"strategy={strategy!r} does not take {problem}: {refusal}")
-    return strategies()[NAMES.index(name)].make_plan(folded, machine, lambda child: plan(child, None, machine))
+    best = strategies()[NAMES.index(name)]
+    return best.make_plan(folded, machine, lambda child, left_out: plan(child, None, machine, left_out))
 
 
 def ask(problem: ConvProblem, machine: Machine) -> list[Answer]:

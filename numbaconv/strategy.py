@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numbaconv.machine import Machine
     from numbaconv.problem import ConvProblem
 
-PlanChild = Callable[["ConvProblem"], "Plan"]
+PlanChild = Callable[["ConvProblem", str], "Plan"]  # the best plan but for the strategy of that name
 
 
 @dataclass(frozen=True)
@@ -60,4 +60,4 @@ class Strategy(ABC):
 
     @abstractmethod
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
-        """Decide blocks and tables; ``plan_child`` plans a smaller problem for strategies that reduce to one."""
+        """Decide blocks and tables; ``plan_child`` plans what this strategy leaves to others."""

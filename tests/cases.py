@@ -61,9 +61,7 @@ class Case:
         shapes = self.x, self.w, (self.out_channels,)
         if not integers:
             return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
-        return tuple(
-            (rng.integers(-4, 5, shape) * (rng.random(shape) < 0.75) + 0.0).astype(dtype) for shape in shapes
-        )
+        return tuple((rng.integers(-4, 5, shape) * (rng.random(shape) < 0.75) + 0.0).astype(dtype) for shape in shapes)
 
 
 def conv(x, w, **geometry):
@@ -95,6 +93,12 @@ CASES = {
     "body 3x3 on 7x7": conv((1, 40, 7, 7), (48, 40, 3, 3), padding=1),
     "many channels, one pixel": conv((1, 300, 1, 1), (70, 300, 1, 1)),
     "many channels, three pixels 3x3": conv((1, 70, 3, 1), (35, 70, 3, 3), padding=1),
+    **{f"{n} tiles of 4 high": conv((1, 16, 4 * n - 1, 4 * n + 5), (9, 16, 3, 3), padding=1) for n in (1, 4, 7, 9)},
+    "tiles of 4, channel edges": conv((2, 33, 13, 18), (31, 33, 3, 3), padding=1),
+    "tiles of 4, wide": conv((1, 16, 5, 300), (3, 16, 3, 3), padding=1),
+    "tiles of 4, groups": conv((1, 48, 9, 14), (15, 16, 3, 3), padding=1, groups=3),
+    "tiles of 4, any padding": conv((1, 17, 9, 14), (8, 17, 3, 3), padding=((3, 0), (-1, 6))),
+    "tiles of 4, in depth": conv((1, 16, 4, 10, 9), (5, 16, 3, 3, 3), padding=1),
     "shortcut 1x1 s2": conv((1, 20, 9, 11), (24, 20, 1, 1), stride=2),
     "expand 1x1": conv((1, 16, 13, 13), (96, 16, 1, 1)),
     "inception 1x7": conv((1, 8, 17, 17), (12, 8, 1, 7), padding=(0, 3)),
@@ -113,7 +117,9 @@ CASES = {
     "video 3x1x1": conv((1, 4, 6, 5, 7), (9, 4, 3, 1, 1), padding=(1, 0, 0)),
     "video 1x3x3": conv((1, 4, 3, 7, 9), (9, 4, 1, 3, 3), padding=(0, 1, 1)),
     "video depthwise": conv((1, 5, 6, 7, 9), (5, 1, 3, 3, 3), padding=1, groups=5),
-    "video anisotropic": conv((2, 3, 7, 9, 11), (4, 3, 2, 3, 4), stride=(2, 1, 3), padding=(1, 2, 0), dilation=(1, 3, 2)),
+    "video anisotropic": conv(
+        (2, 3, 7, 9, 11), (4, 3, 2, 3, 4), stride=(2, 1, 3), padding=(1, 2, 0), dilation=(1, 3, 2)
+    ),
     # sizes of 1
     "everything 1": conv((1, 1, 1, 1), (1, 1, 1, 1)),
     "everything 1, 1-D": conv((1, 1, 1), (1, 1, 1)),

@@ -26,7 +26,9 @@ SIZE = {"float32": 4, "float64": 8}
 HOST = host.vectors()[0]
 # A wider machine runs the narrower tiles too: (mr, nv, lanes).
 RUNNABLE = {
-    dtype: sorted({(mr, nv, wide // SIZE[dtype]) for (wide, _), pair in TILES.items() if wide <= HOST for mr, nv in pair})
+    dtype: sorted({
+        (mr, nv, wide // SIZE[dtype]) for (wide, _), pair in TILES.items() if wide <= HOST for mr, nv in pair
+    })
     for dtype in DTYPES
 }  # fmt: skip
 OWN = {
@@ -230,10 +232,11 @@ VECTOR = {64: "zmm", 32: "ymm", 16: "xmm"}
 def innermost_loops(assembly):
     """The instructions between a label and a jump back to it, where no other such loop lies between."""
     lines, labels, loops = assembly.splitlines(), {}, []
+    back = re.compile(r"\s+(?:j\w+|b[. ]\w*|cbn?z|tbn?z)\s+(?:.*,\s*)?(\.?L\w+)\s*$")
     for number, line in enumerate(lines):
         if label := re.match(r"(\.?L\w+):", line):
             labels[label[1]] = number
-        elif (jump := re.match(r"\s+(?:j\w+|b[. ]\w*|cbn?z|tbn?z)\s+(?:.*,\s*)?(\.?L\w+)\s*$", line)) and jump[1] in labels:
+        elif (jump := back.match(line)) and jump[1] in labels:
             loops.append((labels[jump[1]], number))
     inner = [(a, b) for a, b in loops if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in loops)]
     return [[line for line in lines[a : b + 1] if re.match(r"\s+[a-z]", line)] for a, b in inner]
@@ -263,6 +266,7 @@ def test_inner_loop_is_nothing_but_fma(dtype, mr, nv, lanes):
 
 
 # ---- other processors ------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.skipif(HOST != 64 or sys.platform != "linux", reason="for hosts with AVX-512")
 def test_avx2_on_a_wider_host():

@@ -17,8 +17,11 @@ from numbaconv.codegen import launch
 
 # Layers of several strategies, each with enough tasks for two threads, and integers so that results are exact.
 START = """
-import faulthandler, os, sys, threading
-faulthandler.dump_traceback_later(100, exit=True)
+import os, signal, sys, threading
+def limit(seconds):  # not faulthandler's watchdog: a forked child would wait for its thread, which it does not have
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+limit(100)
 import numpy as np
 import numbaconv
 from numbaconv import conv1d, conv2d
@@ -70,7 +73,7 @@ def in_child(depth=1):
     if pid == 0:
         code = 1
         try:
-            faulthandler.dump_traceback_later(60, exit=True)
+            limit(40)
             check(run())
             if depth > 1:
                 in_child(depth - 1)
@@ -92,6 +95,7 @@ print(launch.threading_mode(), "done")
 COLD_FORK = """
 pid = os.fork()
 if pid == 0:
+    limit(40)
     check(run())
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
@@ -102,6 +106,7 @@ print(launch.threading_mode(), "done")
 POOL = """
 import multiprocessing
 def task(_):
+    limit(60)
     check(run())
     return os.getpid()
 

@@ -11,13 +11,13 @@ from numbaconv.machine import Machine
 from numbaconv.microkernels.tile import Tile
 from numbaconv.problem import ConvProblem
 
-# Cycles, from timing on Zen 5 (AVX-512): moving a vector between scratch and caches, starting a row, one strided element.
+# Cycles, from timing on Zen 5 (AVX-512): moving a vector between scratch and caches, starting a row, an element.
 VECTOR_MOVE = 2.0
 ROW_START = 4.0
 ELEMENT_MOVE = 1.2
-# Terms of a block of channels. More of them add to y less often: 3x3, 256 channels, 56x56: 177, 182, 191, 190 GFLOP/s at
-# 144, 234, 576, 1152 terms; a stream of vectors from the second cache does not slow the tile (Zen 5). Prefetching the
-# weights 1 to 8 KiB ahead gained nothing on seven layers (-2 to +2 %).
+# Terms of a block of channels. More of them add to y less often: 3x3, 256 channels, 56x56: 177, 182, 191, 190 GFLOP/s
+# at 144, 234, 576, 1152 terms; a stream of vectors from the second cache does not slow the tile (Zen 5). Prefetching
+# the weights 1 to 8 KiB ahead gained nothing on seven layers (-2 to +2 %).
 TERMS = 1024
 TASK = 250.0  # finding its place, the halo's corners
 TILE = 40.0  # pointers in, the bias, the last stores out
@@ -43,9 +43,7 @@ class Blocks:
     )
 
     @classmethod
-    def of(
-        cls, problem: ConvProblem, machine: Machine, tile: Tile, flat: bool, vectors: int | None = None
-    ) -> Blocks:
+    def of(cls, problem: ConvProblem, machine: Machine, tile: Tile, flat: bool, vectors: int | None = None) -> Blocks:
         """The cheapest blocks, by `seconds`, of those whose halo and panel stay in the second cache.
 
         ``vectors``: how many vectors of pixels a block has at most, where the strategy knows better.

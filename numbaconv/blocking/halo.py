@@ -1,11 +1,11 @@
 """The halo of a block of outputs: every input that the block needs, padded, phases of the stride apart, in scratch.
 
-    halo[c, z, slot(r, t), phase, j]  =  x[c, d0 + z*dd, r0*sh + r*sh + t*dh, c0*sw + phase + j*sw]     (less the padding)
+    halo[c, z, slot(r, t), phase, j] = x[c, d0 + z*dd, r0*sh + r*sh + t*dh, c0*sw + phase + j*sw]
 
-for the block's output rows r and columns, all taps t. With a stride, the columns of one phase ``(t*dw) % sw`` lie side
-by side, so that a vector of neighbouring outputs is always a vector of neighbours here. Rows are shared between taps,
-``slot = (r*sh + t*dh) / gcd``, unless the dilation leaves so many unused ones between them that a set of rows for each
-tap is smaller. Outside the input there are zeros, so loops never ask where the border is.
+less the padding, for the block's output rows r and columns, all taps t. With a stride, the columns of one phase
+``(t*dw) % sw`` lie side by side, so that a vector of neighbouring outputs is always a vector of neighbours here. Rows
+are shared between taps, ``slot = (r*sh + t*dh) / gcd``, unless the dilation leaves so many unused ones between them
+that a set of rows for each tap is smaller. Outside the input there are zeros, so loops never ask where the border is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Slots(NamedTuple):
 
     row: int  # slots from one output row to the next
     tap: int  # slots from one tap to the next
-    count: int
+    total: int
     cycle: int
     step: int
     cycle_step: int
@@ -76,7 +76,7 @@ class Halo:
 
     @property
     def plane(self) -> int:
-        return self._slots.count * self.row_pitch
+        return self._slots.total * self.row_pitch
 
     @property
     def channel(self) -> int:
@@ -93,7 +93,7 @@ class Halo:
         column = np.arange(kw) * self.problem.dilation[2]
         phase = np.searchsorted(self.phases, column % self.problem.stride[2])
         along = phase * self.width + column // self.problem.stride[2]
-        return (  # type: ignore[no-any-return]
+        return (
             np.arange(channels)[:, None, None, None] * self.channel
             + np.arange(kd)[:, None, None] * self.plane
             + np.arange(kh)[:, None] * (self._slots.tap * self.row_pitch)
@@ -110,7 +110,7 @@ class Halo:
         slots = self._slots
         return {
             "in_d": p.in_size[0], "in_h": p.in_size[1], "in_w": p.in_size[2],
-            "halo_planes": p.kernel[0], "halo_rows": slots.count, "halo_cycle": slots.cycle, "halo_step": slots.step,
+            "halo_planes": p.kernel[0], "halo_rows": slots.total, "halo_cycle": slots.cycle, "halo_step": slots.step,
             "halo_cycle_step": slots.cycle_step, "halo_phases": len(self.phases), "halo_width": self.width,
             "stride_d": p.stride[0], "stride_h": p.stride[1], "stride_w": p.stride[2], "dilation_d": p.dilation[0],
             "pad_d": p.padding[0][0], "pad_h": p.padding[1][0], "pad_w": p.padding[2][0],

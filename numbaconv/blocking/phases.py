@@ -31,32 +31,42 @@ def of_axis(problem: ConvProblem, axis: int) -> tuple[AxisPhase, ...]:
     return tuple(phases)
 
 
-def forward_problem(problem: ConvProblem, depth: AxisPhase, height: AxisPhase, widths: tuple[AxisPhase, ...]) -> ConvProblem:
+def forward_problem(
+    problem: ConvProblem, depth: AxisPhase, height: AxisPhase, widths: tuple[AxisPhase, ...]
+) -> ConvProblem:
     """The ordinary problem whose halo holds the inputs of one phase of rows and of all phases of columns together.
 
     Its kernel counts, along the width, every offset from the first to the last that any phase uses.
     """
-    size, kernel, dilation, padding = [], [], [], []
+    rows = []
     for axis, phase in ((0, depth), (1, height)):
-        outputs = -(-(problem.out_size[axis] - phase.phase) // problem.input_dilation[axis])
         gap = phase.offsets[1] - phase.offsets[0] if len(phase.offsets) > 1 else 1
         first = phase.offsets[0] if phase.offsets else 0
-        size.append(outputs)
-        kernel.append(max(1, len(phase.taps)))
-        dilation.append(gap)
-        padding.append(-first)
+        rows.append(_Axis(problem, axis, phase.phase, max(1, len(phase.taps)), gap, first))
     offsets = [offset for phase in widths for offset in phase.offsets] or [0]
-    size.append(-(-problem.out_size[2] // problem.input_dilation[2]))
-    kernel.append(max(offsets) - min(offsets) + 1)
-    dilation.append(1)
-    padding.append(-min(offsets))
-    reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-    high = [n - 1 + r + 1 - low - given for n, r, low, given in zip(size, reach, padding, problem.in_size, strict=True)]
+    d, h, w = *rows, _Axis(problem, 2, 0, max(offsets) - min(offsets) + 1, 1, min(offsets))
     return replace(
         problem,
-        kernel=tuple(kernel),
-        dilation=tuple(dilation),
+        kernel=(d.kernel, h.kernel, w.kernel),
+        dilation=(d.dilation, h.dilation, w.dilation),
         input_dilation=(1, 1, 1),
-        padding=tuple(zip(padding, high, strict=True)),
+        padding=(d.padding, h.padding, w.padding),
         transposed=False,
     )
+
+
+@dataclass(frozen=True)
+class _Axis:
+    problem: ConvProblem
+    axis: int
+    phase: int
+    kernel: int
+    dilation: int
+    first: int  # offset of the first tap
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """What gives one output for each q: the first tap lies ``first`` on from it."""
+        outputs = -(-(self.problem.out_size[self.axis] - self.phase) // self.problem.input_dilation[self.axis])
+        reach = self.dilation * (self.kernel - 1)
+        return -self.first, outputs + reach + self.first - self.problem.in_size[self.axis]

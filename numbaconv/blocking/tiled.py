@@ -91,9 +91,7 @@ class TiledPlan(Plan):
     def borrow(self, weight: np.ndarray) -> weights.Weights:
         return weights.borrow(weight)
 
-    def run(
-        self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int
-    ) -> None:
+    def run(self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int) -> None:
         self.work[weight.packed].run(x, weight.flat, self.zeros if bias is None else bias, y, threads)
 
     def __str__(self) -> str:

@@ -3,7 +3,8 @@
 Numba's own cache is stamped with the defining file only, so an edited callee would be answered by old code, and its
 index and data are two files that racing processes can mix up. Here the name is a digest of *all* kernel sources, the
 versions, the options, the processor and the signature, and the file is replaced in one step: it is right or it is not
-there. Whatever goes wrong with it (damaged, unreadable, disk full, nowhere to write) costs a compilation, never an error.
+there. Whatever goes wrong (damage, which a checksum finds, a full disk, nowhere to write) costs a compilation, never
+an error.
 """
 
 from __future__ import annotations
@@ -84,8 +85,10 @@ class KernelFile:
         result = None
         if path is not None and path.exists():
             with contextlib.suppress(Exception):  # any damage means: compile again
-                payload = pickle.loads(path.read_bytes())
-                result = compiler.CompileResult._rebuild(target_context, *payload)
+                data = path.read_bytes()
+                # One wrong byte in machine code is no error, only another program.
+                if hashlib.sha256(data[32:]).digest() == data[:32]:
+                    result = compiler.CompileResult._rebuild(target_context, *pickle.loads(data[32:]))
         if result is None:
             KernelFile.misses += 1
         else:
@@ -99,13 +102,14 @@ class KernelFile:
         temporary = None
         try:
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                temporary = file.name
-                file.write(dumps(result._reduce()))
-            os.replace(temporary, path)
+                temporary = Path(file.name)
+                payload = dumps(result._reduce())
+                file.write(hashlib.sha256(payload).digest() + payload)
+            temporary.replace(path)
         except OSError:  # a full disk or a place that became read-only: the code is in memory all the same
             if temporary is not None:
                 with contextlib.suppress(OSError):
-                    os.unlink(temporary)
+                    temporary.unlink()
 
     # The rest of what a dispatcher may ask of its cache.
     def enable(self) -> None: ...

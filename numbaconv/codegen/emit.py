@@ -16,7 +16,6 @@ from numba.extending import intrinsic, overload
 from numbaconv.codegen.jit import DISABLED
 from numbaconv.codegen.simd import WORD, Simd, word
 
-
 CONSTANTS = {"mr", "nv", "lanes", "kernel", "stride"}  # parameters of these names are compile-time ints
 
 
@@ -174,8 +173,8 @@ def copy_rows(builder, target, source, rows, inside, width, lanes):  # type: ign
             simd.store(vector, builder.gep(t_at, [start]))
 
 
-def split_rows(builder, target, source, rows, inside, width, lanes):  # type: ignore[no-untyped-def]
-    """Two vectors in, their even lanes to the first phase and their odd ones to the second, if there is one."""
+def split_rows(builder, target, source, rows, inside, width, stride, lanes):  # type: ignore[no-untyped-def]
+    """``stride`` vectors in, 2 or 4, and by one or two rounds of even and odd lanes as many phases out."""
     (target, t_base, t_row, t_phase), (source, s_base, s_row) = target, source
     simd = Simd(builder, target.element, lanes)
     vectors = builder.sdiv(builder.add(width, word(lanes - 1)), word(lanes))
@@ -183,14 +182,13 @@ def split_rows(builder, target, source, rows, inside, width, lanes):  # type: ig
         t_at, s_at = target.at(t_base, builder.mul(i, t_row)), source.at(s_base, builder.mul(i, s_row))
         with counted(builder, vectors) as (v, _, _):
             to = builder.mul(v, word(lanes))
-            start = builder.shl(to, word(1))
-            middle = builder.add(start, word(lanes))
-            low = _inner_lanes(simd, builder.gep(s_at, [start]), start, inside)
-            high = _inner_lanes(simd, builder.gep(s_at, [middle]), middle, inside)
-            simd.store(simd.shuffle(low, high, list(range(0, 2 * lanes, 2))), builder.gep(t_at, [to]))
+            starts = [builder.add(builder.mul(to, word(stride)), word(n * lanes)) for n in range(stride)]
+            row = [_inner_lanes(simd, builder.gep(s_at, [start]), start, inside) for start in starts]
+            phases = simd.split(row)
+            simd.store(phases[0], builder.gep(t_at, [to]))
             with builder.if_then(builder.icmp_signed("!=", t_phase, word(0))):
-                odd = simd.shuffle(low, high, list(range(1, 2 * lanes, 2)))
-                simd.store(odd, builder.gep(t_at, [builder.add(t_phase, to)]))
+                for n in range(1, stride):
+                    simd.store(phases[n], builder.gep(t_at, [builder.add(builder.mul(t_phase, word(n)), to)]))
 
 
 def _inner_lanes(simd: Simd, place: Any, start: Any, inside: Any) -> Any:
@@ -281,13 +279,13 @@ def join_rows(builder, target, source, count, phases, lanes):  # type: ignore[no
                 store(simd.load(builder.gep(s_at, [start])), start)
             with two, counted(builder, blocks(2 * lanes)) as (v, _, _):
                 q = builder.mul(v, word(lanes))
-                even = simd.load(builder.gep(s_at, [q]))
-                odd = simd.load(builder.gep(s_at, [builder.add(q, s_phase)]))
-                mixed = [lane // 2 + lane % 2 * lanes for lane in range(2 * lanes)]
-                store(simd.shuffle(even, odd, mixed[:lanes]), builder.mul(q, word(2)))
-                start = builder.add(builder.mul(q, word(2)), word(lanes))
+                phase = [simd.load(builder.gep(s_at, [q])), simd.load(builder.gep(s_at, [builder.add(q, s_phase)]))]
+                low, high = simd.join(phase)
+                start = builder.mul(q, word(2))
+                store(low, start)
+                start = builder.add(start, word(lanes))
                 with builder.if_then(builder.icmp_signed(">", count, start)):
-                    store(simd.shuffle(even, odd, mixed[lanes:]), start)
+                    store(high, start)
         with many, counted(builder, phases) as (r, _, _):
             from_phase = builder.gep(s_at, [builder.mul(r, s_phase)])
             left = builder.sub(builder.add(count, builder.sub(phases, word(1))), r)
@@ -297,7 +295,7 @@ def join_rows(builder, target, source, count, phases, lanes):  # type: ignore[no
 
 
 def dot_tile(builder, y, w, x, b, terms, rows, mr, nv, lanes):  # type: ignore[no-untyped-def]
-    """Registers: mr*nv accumulators, whose lanes are terms; nv vectors of x, one of w. Lanes are added up at the end."""
+    """Registers: mr*nv accumulators, whose lanes are terms; nv vectors of x, one of w. Lanes are summed at the end."""
     (y, y_base, y_row), (w, w_base, w_row), (x, x_base, x_row), (b, b_base) = y, w, x, b
     simd = Simd(builder, y.element, lanes)
     row = [builder.select(builder.icmp_signed("<", word(i), rows), word(i), builder.sub(rows, word(1)))
@@ -322,3 +320,65 @@ def dot_tile(builder, y, w, x, b, terms, rows, mr, nv, lanes):  # type: ignore[n
         with builder.if_then(builder.icmp_signed("<", word(i), rows)):
             for j in range(nv):
                 builder.store(sums[j], y.at(y_base, builder.mul(word(i), y_row), word(j)))
+
+
+def winograd_input(builder, target, source, table, lanes):  # type: ignore[no-untyped-def]
+    """B' d B of one vector of tiles: six columns, then six rows."""
+    (target, t_base, t_point), (source, s_base), (table, taps) = target, source, table
+    simd = Simd(builder, target.element, lanes)
+    place = source.at(s_base)
+    d = [[simd.load(builder.gep(place, [table.get(taps, word(6 * i + j))])) for j in range(6)] for i in range(6)]
+    columns = [_winograd_points(simd, [d[i][j] for i in range(6)]) for j in range(6)]
+    for i in range(6):
+        for j, point in enumerate(_winograd_points(simd, [columns[j][i] for j in range(6)])):
+            simd.store(point, target.at(t_base, builder.mul(word(6 * i + j), t_point)))
+
+
+def _winograd_points(simd: Simd, d: list[Any]) -> list[Any]:
+    """B' d for F(4, 3): the polynomials through 0, 1, -1, 2, -2 and infinity; pairs share their even and odd part."""
+    a, b = simd.fma(d[2], simd.constant(-4), d[4]), simd.fma(d[1], simd.constant(-4), d[3])
+    c, e = simd.subtract(d[4], d[2]), simd.multiply(simd.subtract(d[3], d[1]), simd.constant(2))
+    return [
+        simd.fma(d[0], simd.constant(4), simd.fma(d[2], simd.constant(-5), d[4])),
+        simd.add(a, b),
+        simd.subtract(a, b),
+        simd.add(c, e),
+        simd.subtract(c, e),
+        simd.fma(d[1], simd.constant(4), simd.fma(d[3], simd.constant(-5), d[5])),
+    ]
+
+
+def winograd_output(builder, target, source, b, rows, count, lanes):  # type: ignore[no-untyped-def]
+    """A' m A of one vector of tiles, by rows and columns, its four columns joined lane by lane into rows of y."""
+    (target, t_base, t_row), (source, s_base, s_point), (b, b_base) = target, source, b
+    simd = Simd(builder, target.element, lanes)
+    m = [[simd.load(source.at(s_base, builder.mul(word(6 * i + j), s_point))) for j in range(6)] for i in range(6)]
+    columns = [_winograd_outputs(simd, [m[i][j] for i in range(6)]) for j in range(6)]
+    bias = simd.broadcast(b.get(b_base))
+    whole = builder.icmp_signed(">=", count, word(4 * lanes))
+    masks = [simd.first_lanes(builder.sub(count, word(n * lanes))) for n in range(4)]
+    for i in range(4):
+        row = simd.join([simd.add(v, bias) for v in _winograd_outputs(simd, [columns[j][i] for j in range(6)])])
+        places = [target.at(t_base, builder.mul(word(i), t_row), word(n * lanes)) for n in range(4)]
+        with (
+            builder.if_then(builder.icmp_signed("<", word(i), rows)),
+            builder.if_else(whole) as (then, otherwise),
+        ):
+            with then:
+                for vector, place in zip(row, places, strict=True):
+                    simd.store(vector, place)
+            with otherwise:
+                for vector, place, mask in zip(row, places, masks, strict=True):
+                    simd.masked_store(vector, place, mask)
+
+
+def _winograd_outputs(simd: Simd, m: list[Any]) -> list[Any]:
+    """A' m for F(4, 3)."""
+    s, d = simd.add(m[1], m[2]), simd.subtract(m[1], m[2])
+    t, e = simd.add(m[3], m[4]), simd.subtract(m[3], m[4])
+    return [
+        simd.add(m[0], simd.add(s, t)),
+        simd.fma(e, simd.constant(2), d),
+        simd.fma(t, simd.constant(4), s),
+        simd.add(m[5], simd.fma(e, simd.constant(8), d)),
+    ]

@@ -129,7 +129,7 @@ def _build(kernel: RangeKernel, dtype: np.dtype[Any], constants: tuple[object, .
     entry.__qualname__ = f"numbaconv[{key}]"
     signature = (types.int64, types.int64, types.int64, types.CPointer(types.int64))
     function = CFunc(entry, (signature, types.void), {}, dict(FLAGS))
-    function._cache = KernelFile(key)
+    function._cache = KernelFile(f"{key} {kernel.record.names}")
     function.compile()
     return Entry(loops, function.address)
 
@@ -177,4 +177,3 @@ def cached(function: Callable[..., Any], name: str, **options: Any) -> Any:
     if not DISABLED:
         dispatcher._cache = KernelFile(name)
     return dispatcher
-

@@ -137,7 +137,7 @@ def _flat(array: np.ndarray) -> np.ndarray:
     if array.flags.writeable:
         return array.reshape(-1)
     place = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
-    return np.frombuffer(place, array.dtype)
+    return np.frombuffer(place, array.dtype)  # type: ignore[call-overload]  # any buffer will do
 
 
 # Below this many multiply-adds a call is over (some 10 us) before another thread has begun.
@@ -190,7 +190,7 @@ class Work:
         else:
             counter = np.zeros(1, np.int64)
             others = [
-                _python_threads().submit(_in_thread, entry.address, slot, grain, tasks, counter, *bound)
+                _python_threads().submit(_in_thread, entry.address, slot, grain, tasks, counter, *bound)  # type: ignore[arg-type]
                 for slot in range(1, threads)
             ]
             _in_thread(entry.address, 0, grain, tasks, counter, *bound)

@@ -55,6 +55,35 @@ class Simd:
     def add(self, a: Any, b: Any) -> Any:
         return self.builder.fadd(a, b)
 
+    def subtract(self, a: Any, b: Any) -> Any:
+        return self.builder.fsub(a, b)
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        return self.builder.fmul(a, b)
+
+    def constant(self, value: float) -> Any:
+        return ir.Constant(self.kind, [value] * self.lanes)
+
+    def split(self, vectors: list[Any]) -> list[Any]:
+        """The phases of ``vectors``, 2 or 4 in a row: phase n holds elements n, n + 2 (4), ... of them all."""
+        if len(vectors) == 1:
+            return vectors
+        pairs = list(zip(vectors[::2], vectors[1::2], strict=True))
+        even, odd = (
+            self.split([self.shuffle(low, high, list(range(first, 2 * self.lanes, 2))) for low, high in pairs])
+            for first in (0, 1)
+        )
+        return [vector for pair in zip(even, odd, strict=True) for vector in pair]
+
+    def join(self, phases: list[Any]) -> list[Any]:
+        """The inverse of `split`."""
+        if len(phases) == 1:
+            return phases
+        even, odd = self.join(phases[::2]), self.join(phases[1::2])
+        mixed = [lane // 2 + lane % 2 * self.lanes for lane in range(2 * self.lanes)]
+        halves = (mixed[: self.lanes], mixed[self.lanes :])
+        return [self.shuffle(a, b, half) for a, b in zip(even, odd, strict=True) for half in halves]
+
     def sum_lanes(self, vector: Any, start: Any) -> Any:
         """``start`` plus all lanes, added in pairs."""
         name = f"llvm.vector.reduce.fadd.{self.suffix}"

@@ -24,7 +24,7 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
     def gather_phases(halo: Any, to: int, x: Any, source: int, rows: int, inside: Any, table: Any, g: Any) -> None:
         """Any stride, an element at a time."""
         lo, hi = inside
-        for i in range(rows):
+        for _ in range(rows):
             for phase in range(g.halo_phases):
                 at = table[g.phase_table + phase]
                 for j in range(g.halo_width):
@@ -43,7 +43,9 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
         """
         (first_d, first_h, first_w) = block
         pitch = g.halo_phases * g.halo_width
-        second = g.halo_width if g.halo_phases > 1 else 0
+        # Taps may leave out phases; the vector copies write all of them or only the first.
+        all_phases = g.halo_phases == g.stride_w
+        phase = g.halo_width if all_phases else 0
         w = first_w * g.stride_w - g.pad_w
         inside = (-w, g.in_w - w)
         to = 0
@@ -64,8 +66,10 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
                     rows = bottom - top
                     if g.stride_w == 1:
                         copy_rows((halo, first, pitch), (x, source, line), rows, inside, g.halo_width, lanes)
-                    elif g.stride_w == 2:
-                        split_rows((halo, first, pitch, second), (x, source, line), rows, inside, g.halo_width, lanes)
+                    elif g.stride_w == 2 and (all_phases or g.halo_phases == 1):
+                        split_rows((halo, first, pitch, phase), (x, source, line), rows, inside, g.halo_width, 2, lanes)
+                    elif g.stride_w == 4 and (all_phases or g.halo_phases == 1):
+                        split_rows((halo, first, pitch, phase), (x, source, line), rows, inside, g.halo_width, 4, lanes)
                     else:
                         gather_phases(halo, first, x, source, rows, inside, table, g)
                     zero(halo, to + bottom * pitch, to + g.halo_cycle * pitch)

@@ -22,8 +22,8 @@ def copy_rows(target: Any, source: Any, rows: int, inside: Any, width: int, lane
 
 
 @emitted_by(emit.split_rows)
-def split_rows(target: Any, source: Any, rows: int, inside: Any, width: int, lanes: int) -> None:
-    """`copy_rows` of every second element; the others, if ``t_phase`` is not 0, so far after them.
+def split_rows(target: Any, source: Any, rows: int, inside: Any, width: int, stride: int, lanes: int) -> None:
+    """`copy_rows` of every ``stride``-th element, and, if ``t_phase`` is not 0, phase n of them n * t_phase on.
 
     target: (flat, base, row stride, t_phase); source: (flat, base, row stride); inside: (lo, hi) in source elements.
     """
@@ -31,9 +31,9 @@ def split_rows(target: Any, source: Any, rows: int, inside: Any, width: int, lan
     lo, hi = inside
     for i in range(rows):
         for block in range(0, width, lanes):
-            for phase in range(2 if t_phase else 1):
+            for phase in range(stride if t_phase else 1):
                 for j in range(block, block + lanes):
-                    at = 2 * j + phase
+                    at = stride * j + phase
                     value = s_flat[s_base + i * s_row + at] if lo <= at < hi else 0
                     t_flat[t_base + i * t_row + phase * t_phase + j] = value
 

@@ -13,7 +13,12 @@ def _locate(task: int, g: Any) -> Any:
     rest, row_block = divmod(rest, g.row_blocks)
     rest, depth = divmod(rest, g.out_d)
     channel, chunk = divmod(rest, g.chunks)
-    return channel, channel % g.groups, chunk * g.chunk_rows, (depth, row_block * g.block_rows, col_block * g.block_cols)
+    return (
+        channel,
+        channel % g.groups,
+        chunk * g.chunk_rows,
+        (depth, row_block * g.block_rows, col_block * g.block_cols),
+    )
 
 
 locate = inline(_locate)

@@ -111,7 +111,8 @@ class BandedPlan(Plan):
         )
         cols = self.cols, p.out_size[2] - (ceil(p.out_size[2] / self.cols) - 1) * self.cols
         vectors = [
-            np.array([(v, v, min(tile.lanes, width - v)) for v in range(0, width, tile.lanes)]).ravel() for width in cols
+            np.array([(v, v, min(tile.lanes, width - v)) for v in range(0, width, tile.lanes)]).ravel()
+            for width in cols
         ]
         table = np.concatenate([taps.ravel(), *vectors, np.array(layout.phases)])
         band = layout.size(1) + tile.mr * p.stride[1] * layout.row_pitch
@@ -154,7 +155,9 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
 
     is_finite = inline(is_finite, mr, nv, lanes)
 
-    def sum_taps(y: Any, y_at: int, size: Any, w: Any, w_at: int, start: Any, x: Any, x_at: int, at: Any, g: Any) -> None:
+    def sum_taps(
+        y: Any, y_at: int, size: Any, w: Any, w_at: int, start: Any, x: Any, x_at: int, at: Any, g: Any
+    ) -> None:
         """The block tap by tap, one input channel, with no zeros of the band or the padding."""
         (lines, cols), (row, col), (first, bias) = size, at, start
         for i in range(lines):

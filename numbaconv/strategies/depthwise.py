@@ -64,7 +64,7 @@ class Depthwise(Strategy):
 
     def _plan(self, problem: ConvProblem, machine: Machine) -> DepthwisePlan:
         lanes = machine.lanes(problem.dtype)
-        out_d, out_h, out_w = problem.out_size
+        _, out_h, out_w = problem.out_size
         size = 8 if problem.dtype == "float64" else 4
         # The halo of a block of rows takes half of the first cache; a task takes at least a few thousand outputs.
         line = (ceil(out_w / lanes) + 1) * lanes * problem.stride[1] ** 2 * size

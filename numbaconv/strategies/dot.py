@@ -44,7 +44,9 @@ class Dot(Strategy):
         lanes = machine.lanes(problem.dtype)
         group_out = problem.out_channels // problem.groups
         loads = ROWS * plan.pixels + 1 if plan.pixels == 1 else ROWS * plan.pixels
-        tile = max(0.5 * loads, (ROWS + plan.pixels) * 0.9) * problem.terms / lanes + ROWS * plan.pixels * SUM_LANES + 20
+        tile = (
+            max(0.5 * loads, (ROWS + plan.pixels) * 0.9) * problem.terms / lanes + ROWS * plan.pixels * SUM_LANES + 20
+        )
         columns = 0 if plan.straight else problem.pixels * problem.terms * 1.5
         tiles = ceil(group_out / ROWS) * problem.pixels / plan.pixels
         each = tiles * tile + ceil(group_out / plan.chunk) * columns

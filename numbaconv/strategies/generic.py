@@ -44,7 +44,9 @@ class Generic(Strategy):
         return 10e-6 + problem.macs * 0.4e-9  # 1.6 to 3.3 GMAC/s at stride 1 (Zen 5), 1 at others
 
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> GenericPlan:
-        return GenericPlan(problem, self.name, STORED.get(problem.dtype, problem.dtype), WIDE[np.dtype(problem.dtype).kind])
+        return GenericPlan(
+            problem, self.name, STORED.get(problem.dtype, problem.dtype), WIDE[np.dtype(problem.dtype).kind]
+        )
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ class TransposedPlan(Plan):
     def pack(self, weight: np.ndarray) -> weights.Weights:
         parts = [
             weights.pack_panels(
-                weight[:, :, :, list(row.depth.taps)][:, :, :, :, list(row.height.taps)][..., list(width.taps)], self.tile.mr
+                weight[:, :, :, list(row.depth.taps)][:, :, :, :, list(row.height.taps)][..., list(width.taps)],
+                self.tile.mr,
             ).flat
             for row, width, _ in self._panels()
         ]
@@ -177,7 +178,8 @@ class TransposedPlan(Plan):
             taps.append(np.stack([x_off, w_off], axis=1).ravel())
             at += taps[-1].size
         vectors = [
-            self._vectors(layout.row_offsets(), cols, blocks.vectors(lanes) // blocks.rows) for cols in blocks.widths(row.inner)
+            self._vectors(layout.row_offsets(), cols, blocks.vectors(lanes) // blocks.rows)
+            for cols in blocks.widths(row.inner)
         ]
         table = np.concatenate([np.array(words).ravel(), *taps, vectors[0], vectors[1], np.array(layout.phases)])
         out_row = blocks.vectors(lanes) * lanes
@@ -198,11 +200,11 @@ class TransposedPlan(Plan):
         """Words of the vectors of a block; in scratch each row takes whole vectors."""
         lanes = self.tile.lanes
         rows = enumerate(starts)
-        return np.array([(start + v, (r * per_row) * lanes + v, lanes) for r, start in rows for v in range(0, cols, lanes)]).ravel()
+        return np.array(
+            [(start + v, (r * per_row) * lanes + v, lanes) for r, start in rows for v in range(0, cols, lanes)]
+        ).ravel()
 
-    def run(
-        self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int
-    ) -> None:
+    def run(self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int) -> None:
         for work in self._works(weight.packed):
             work.run(x, weight.flat, self.zeros if bias is None else bias, y, threads)
 
