@@ -33,7 +33,9 @@ LAYERS = {
     "resnet shortcut 1x1 s2": (conv((1, 256, 56, 56), (512, 256, 1, 1), stride=2), "im2col", "im2col"),
     "resnext 3x3 g32": (conv((1, 128, 56, 56), (128, 4, 3, 3), padding=1, groups=32), "direct", "direct"),
     "mobilenet 3x3": (conv((1, 96, 56, 56), (96, 1, 3, 3), padding=1, groups=96), "depthwise", "depthwise"),
-    "mobilenet 3x3 s2": (conv((1, 96, 112, 112), (96, 1, 3, 3), padding=1, stride=2, groups=96), "depthwise", "depthwise"),
+    "mobilenet 3x3 s2": (
+        conv((1, 96, 112, 112), (96, 1, 3, 3), padding=1, stride=2, groups=96), "depthwise", "depthwise"
+    ),
     "mobilenet 7 3x3": (conv((1, 960, 7, 7), (960, 1, 3, 3), padding=1, groups=960), "depthwise", "depthwise"),
     "efficientnet 5x5": (conv((1, 240, 28, 28), (240, 1, 5, 5), padding=2, groups=240), "depthwise", "depthwise"),
     "convnext 7x7": (conv((1, 96, 56, 56), (96, 1, 7, 7), padding=3, groups=96), "depthwise", "depthwise"),

@@ -24,14 +24,17 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
     def gather_phases(halo: Any, to: int, x: Any, source: int, rows: int, inside: Any, table: Any, g: Any) -> None:
         """Any stride, an element at a time."""
         lo, hi = inside
+        step = g.stride_w
         for _ in range(rows):
             for phase in range(g.halo_phases):
                 at = table[g.phase_table + phase]
-                for j in range(g.halo_width):
-                    value = x[source + at] if lo <= at < hi else halo.dtype.type(0)
-                    halo[to + phase * g.halo_width + j] = value
-                    at += g.stride_w
-            to += g.halo_phases * g.halo_width
+                left = min(max(0, (lo - at + step - 1) // step), g.halo_width)
+                right = min(max(left, (hi - at + step - 1) // step), g.halo_width)
+                zero(halo, to, to + left)
+                for j in range(left, right):
+                    halo[to + j] = x[source + at + j * step]
+                zero(halo, to + right, to + g.halo_width)
+                to += g.halo_width
             source += g.halo_step * g.in_w
 
     gather_phases = inline(gather_phases, lanes)

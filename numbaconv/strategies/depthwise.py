@@ -72,7 +72,7 @@ class Depthwise(Strategy):
         row_blocks = ceil(out_h / rows)
         rows = ceil(ceil(out_h / row_blocks) / ROWS) * ROWS
         row_blocks = ceil(out_h / rows)
-        fit = machine.l1 // 2 // (line * ceil(rows + problem.kernel[1]))
+        fit = machine.l1 // (line * ceil(rows + problem.kernel[1]))
         channels = max(1, min(problem.out_channels // (2 * machine.cores), fit))
         return DepthwisePlan(problem, self.name, lanes, rows, row_blocks, channels)
 
