@@ -20,7 +20,16 @@ from typing import Any
 import numba
 import numpy as np
 
-from numbaconv.codegen.jit import BLOCK_WORDS, DISABLED, RangeKernel, cached, call_tasks, fetch_add, inline
+from numbaconv.codegen.jit import (
+    BLOCK_WORDS,
+    DISABLED,
+    RangeKernel,
+    cached,
+    call_tasks,
+    fetch_add,
+    in_helper_thread,
+    inline,
+)
 
 _threads: int | None = None  # what set_num_threads chose
 _forked = False
@@ -114,9 +123,22 @@ def _thread_body(function, slot, grain, tasks, counter, fixed, own, size, x, w, 
         call_tasks(function, lo, min(lo + grain, tasks), slot, block.ctypes.data)
 
 
-_serially = cached(_serial_body, "launch-serial")
-_under_prange = cached(_prange_body, "launch-prange", parallel=True)
-_in_thread = cached(_thread_body, "launch-thread")
+WORD = numba.types.int64
+LAUNCHERS = {  # how: the dispatcher, and the types of the arguments that come before those of `_bind`
+    "serial": (cached(_serial_body, "launch-serial"), [WORD, WORD]),
+    "prange": (cached(_prange_body, "launch-prange", parallel=True), [WORD] * 4),
+    "python threads": (cached(_thread_body, "launch-thread"), [WORD] * 4 + [WORD[::1]]),
+}
+
+
+@lru_cache(64)
+def _launcher(how: str, dtype: np.dtype[Any]) -> Any:
+    """The dispatcher, compiled where Ctrl-C cannot break the compiler."""
+    dispatcher, first = LAUNCHERS[how]
+    array = numba.from_dtype(dtype)[::1]
+    bound = [numba.types.UniTuple(WORD, 3), array, WORD, array, array, array, array]
+    in_helper_thread(lambda: dispatcher.compile((*first, *bound)))
+    return dispatcher
 
 
 def scratch(dtype: np.dtype[Any], size: int) -> np.ndarray:
@@ -183,17 +205,19 @@ class Work:
             entry.loops(0, tasks, own[:size], x, w, b, y, self._table, self._g.view(np.recarray)[0])
             return
         bound = self._fixed, own, size, x, w, b, y
-        if threads == 1:
-            _serially(entry.address, tasks, *bound)
-        elif threading_mode() == "prange":
-            _under_prange(entry.address, threads, grain, tasks, *bound)
+        how = "serial" if threads == 1 else threading_mode()
+        launch = _launcher(how, self._dtype)
+        if how == "serial":
+            launch(entry.address, tasks, *bound)
+        elif how == "prange":
+            launch(entry.address, threads, grain, tasks, *bound)
         else:
             counter = np.zeros(1, np.int64)
             others = [
-                _python_threads().submit(_in_thread, entry.address, slot, grain, tasks, counter, *bound)  # type: ignore[arg-type]
+                _python_threads().submit(launch, entry.address, slot, grain, tasks, counter, *bound)
                 for slot in range(1, threads)
             ]
-            _in_thread(entry.address, 0, grain, tasks, counter, *bound)
+            launch(entry.address, 0, grain, tasks, counter, *bound)
             for other in others:
                 other.result()
 

@@ -101,7 +101,7 @@ class TileBlocks:
             cols = wide if col_blocks == 1 else ceil(wide / col_blocks / tile.lanes) * tile.lanes
             rows = max(1, min(high, vectors * tile.lanes // cols))
             rows = ceil(high / ceil(high / rows))
-            tiles = ceil(rows * cols / tile.lanes) * tile.lanes
+            tiles = _row_of_tiles(rows, cols, tile.lanes)
             for chunks in (1, 2, 4, 8):
                 chunk = ceil(ceil(group_out / chunks) / tile.mr) * tile.mr
                 halo = (4 * rows + 2) * 4 * (ceil(cols / tile.lanes) + 1) * tile.lanes
@@ -158,8 +158,7 @@ class WinogradPlan(Plan):
         p, blocks, lanes = self.problem, self.blocks, self.tile.lanes
         # The halo of tiles is that of a 6x6 kernel of stride 4.
         layout = Halo(replace(p, kernel=(p.kernel[0], 6, 6), stride=(1, 4, 4)), blocks.rows, blocks.cols, lanes)
-        # A vector of tiles may run beyond the end of its row of them; the next row, or this slack, takes that.
-        tiles = ceil(((blocks.rows - 1) * blocks.cols + ceil(blocks.cols / lanes) * lanes) / lanes) * lanes
+        tiles = _row_of_tiles(blocks.rows, blocks.cols, lanes)
         terms = blocks.channels * p.kernel[0]
         group_in, group_out = p.in_channels // p.groups, p.out_channels // p.groups
         padded = ceil(group_out / self.tile.mr) * self.tile.mr
@@ -216,6 +215,11 @@ class WinogradPlan(Plan):
 
     def __str__(self) -> str:
         return f"({self.strategy} F(4x4,3x3) {self.tile} {self.blocks} {self.direct})"
+
+
+def _row_of_tiles(rows: int, cols: int, lanes: int) -> int:
+    """Elements of a term: a vector may run beyond the end of its tile row; the next row, or the slack, takes that."""
+    return ceil(((rows - 1) * cols + ceil(cols / lanes) * lanes) / lanes) * lanes
 
 
 def _odd_lines(elements: int, line: int) -> int:
