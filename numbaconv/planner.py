@@ -21,7 +21,7 @@ class Answer:
     why_not: str | None
 
 
-@lru_cache(4096)
+@lru_cache(1024)  # a plan's tables are some 50 KiB
 def plan(
     problem: ConvProblem, strategy: str | None = None, machine: Machine | None = None, without: str | None = None
 ) -> Plan:

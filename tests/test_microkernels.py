@@ -192,14 +192,16 @@ def test_copy_rows(dtype):
     ))  # fmt: skip
 
 
+@pytest.mark.parametrize("stride", [2, 4])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_split_rows(dtype):
+def test_split_rows(dtype, stride):
     lanes = HOST // SIZE[dtype]
     rng = np.random.default_rng(0)
-    target, source = integers(rng, 40 * lanes, dtype), integers(rng, 30 * lanes, dtype)
+    target, source = integers(rng, 80 * lanes, dtype), integers(rng, 50 * lanes, dtype)
 
     def call(target, source, t_phase, rows, lo, hi, width):
-        split_rows((target, 3, 5 * lanes, t_phase), (source, 5 * lanes + 1, 3 * lanes), rows, (lo, hi), width, lanes)
+        at = (source, 5 * lanes + 1, 3 * lanes)
+        split_rows((target, 3, 11 * lanes, t_phase), at, rows, (lo, hi), width, stride, lanes)
 
     ends = (-3, 0, 1, 2 * lanes - 1, 2 * lanes, 2 * lanes + 1, 4 * lanes)
     compare(call, dtype, (target, source), *(

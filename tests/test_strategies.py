@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import CASES, Case, expected, problems, reference_geometry
+from cases import CASES, OTHER_SUMS, Case, expected, problems, reference_geometry
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from processes import ZEN3, python
@@ -17,10 +17,6 @@ import numbaconv
 from numbaconv import machine, planner
 from numbaconv.codegen import host, launch
 from numbaconv.strategies import NAMES
-
-# Strategies that compute other sums than the equation's, and how many times its error bound they are allowed. All
-# others add the products themselves, so that sums of small integers are exact.
-OTHER_SUMS: dict[str, float] = {"winograd": 1.0}
 
 
 def refusal(strategy, case, dtype="float32"):

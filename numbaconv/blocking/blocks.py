@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -43,6 +44,7 @@ class Blocks:
     )
 
     @classmethod
+    @lru_cache(1024)  # asked for the cost, then for the plan, by several strategies
     def of(cls, problem: ConvProblem, machine: Machine, tile: Tile, flat: bool, vectors: int | None = None) -> Blocks:
         """The cheapest blocks, by `seconds`, of those whose halo and panel stay in the second cache.
 
@@ -57,10 +59,10 @@ class Blocks:
         fit = max(1, most // ceil(cols / tile.lanes)) if not flat else max(1, most * tile.lanes // cols)
         tallest = 1 if flat and cols < out_w else min(out_h, fit)
         heights = {ceil(out_h / ceil(out_h / rows)) for rows in range(max(1, tallest // 4), tallest + 1)}
-        chunks = {n for n in (1, 2, 3, 4, 6, 8, 12, 16) if n <= ceil(group_out / tile.mr) and n <= 8 * machine.cores}
+        chunks = {n for n in (1, 2, 4, 8, 16) if n <= ceil(group_out / tile.mr) and n <= 4 * machine.cores}
         options = [
             cls._cut(problem, machine, tile, flat, rows, cols, n)
-            for rows in sorted(heights, reverse=True)
+            for rows in sorted(heights, reverse=True)[:6]
             for n in (sorted(chunks) if machine.cores > 1 else (1,))
         ]
         return min(options, key=lambda blocks: blocks.seconds(problem, machine, tile))

@@ -31,13 +31,13 @@ class TiledPlan(Plan):
     blocks: Blocks
     layout: Halo = field(init=False)
     zeros: np.ndarray = field(init=False)  # the bias of a call that gives none
-    work: dict[bool, launch.Work] = field(init=False)  # by whether the weights are packed
+    works: dict[bool, launch.Work] = field(init=False)  # by whether the weights are packed; made when first run
 
     def __post_init__(self) -> None:
         layout = Halo(self.problem, self.blocks.rows, self.blocks.cols, self.tile.lanes)
         object.__setattr__(self, "layout", layout)
         object.__setattr__(self, "zeros", np.zeros(self.problem.out_channels, self.problem.dtype))
-        object.__setattr__(self, "work", {packed: self._work(packed) for packed in (True, False)})
+        object.__setattr__(self, "works", {})
 
     @property
     def _panel_row(self) -> int:
@@ -92,7 +92,10 @@ class TiledPlan(Plan):
         return weights.borrow(weight)
 
     def run(self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int) -> None:
-        self.work[weight.packed].run(x, weight.flat, self.zeros if bias is None else bias, y, threads)
+        work = self.works.get(weight.packed)
+        if work is None:
+            work = self.works[weight.packed] = self._work(weight.packed)
+        work.run(x, weight.flat, self.zeros if bias is None else bias, y, threads)
 
     def __str__(self) -> str:
         return f"({self.strategy} {self.tile} {self.blocks})"

@@ -27,6 +27,7 @@ from numbaconv.blocking import halo, tiled
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.machine import Machine
+from numbaconv.microkernels.finite import is_finite
 from numbaconv.microkernels.halo import make_pack_halo
 from numbaconv.microkernels.sweep import make_sweep
 from numbaconv.microkernels.tile import Tile
@@ -145,15 +146,6 @@ class BandedPlan(Plan):
 def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
     pack_halo = make_pack_halo(lanes)
     sweep = make_sweep(mr, nv, lanes)
-
-    def is_finite(y: Any, y_at: int, rows: int, cols: int, pitch: int) -> bool:
-        total = y[y_at] * 0
-        for i in range(rows):
-            for j in range(cols):
-                total += y[y_at + i * pitch + j] * 0
-        return total == 0  # type: ignore[no-any-return]
-
-    is_finite = inline(is_finite, mr, nv, lanes)
 
     def sum_taps(
         y: Any, y_at: int, size: Any, w: Any, w_at: int, start: Any, x: Any, x_at: int, at: Any, g: Any

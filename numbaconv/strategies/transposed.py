@@ -99,11 +99,11 @@ class TransposedPlan(Plan):
     tile: Tile
     rows: tuple[PhaseRow, ...]
     zeros: np.ndarray = field(init=False)
-    work: dict[bool, list[launch.Work]] = field(init=False)  # by whether the weights are packed
+    works: dict[bool, list[launch.Work]] = field(init=False)  # by whether the weights are packed; made when first run
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "zeros", np.zeros(self.problem.out_channels, self.problem.dtype))
-        object.__setattr__(self, "work", {})
+        object.__setattr__(self, "works", {})
 
     def seconds(self, machine: Machine) -> float:
         """Predicted time: each phase's share of the terms under the tile, and joining the rows."""
@@ -146,10 +146,11 @@ class TransposedPlan(Plan):
         return weights.Weights(np.ascontiguousarray(weight[..., ::-1, ::-1, ::-1].swapaxes(1, 2)).reshape(-1), False)
 
     def _works(self, packed: bool) -> list[launch.Work]:
-        if packed not in self.work:
+        works = self.works.get(packed)
+        if works is None:
             starts = {(row, width): at for row, width, at in self._panels()}
-            self.work[packed] = [self._work(row, starts, packed) for row in self.rows]
-        return self.work[packed]
+            works = self.works[packed] = [self._work(row, starts, packed) for row in self.rows]
+        return works
 
     def _work(self, row: PhaseRow, starts: dict[tuple[PhaseRow, AxisPhase], int], packed: bool) -> launch.Work:
         p, blocks, lanes, mr = self.problem, row.blocks, self.tile.lanes, self.tile.mr

@@ -6,8 +6,9 @@ Wins for 3x3 kernels of stride 1 from some 16 channels on, on maps of 12x12 and 
 side by side: packed with a stride of 4, the columns of the halo are phases, so that both transforms are whole-vector
 arithmetic. Tiles run on from row to row. A kernel of depth adds its planes to the channels.
 
-Accuracy: some 5 (64 channels) to 20 (8 channels) times eps * (|x| conv |w|) + eps * |b|, within direct summation's own
-a-priori bound (K + 2) / 2 from 16 channels on, so fewer are refused. A transform spreads inf and NaN over its tile: a
+Accuracy: some 5 (64 channels) to 20 (8 channels) times eps * (|x| conv |w| + |b|) of the tile. Direct summation's own
+a-priori bound is (K + 2) / 2 of that for K terms, so it stays within it where every output, also at the border, has 64
+terms: from 16 channels on with a padding of 1, from 64 on with 2. A transform spreads inf and NaN over its tile: a
 task whose outputs are not all finite says so, and the whole call is done again by direct summation.
 
 A call whose weights are not prepared is left to the best direct strategy: their transform costs more than it saves.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.strategy import Plan, PlanChild, Strategy
 
 POINTS = 36
-FEWEST_CHANNELS = 16
+FEWEST_TERMS = 64  # of any output, those at the border included; see Accuracy above
 SCRATCH = 1792 * 1024  # bytes of a thread for halo, points and products; a call may take 2 MiB in all
 # Cycles, fitted by non-negative least squares to 16 layers on Zen 5 (AVX-512), predictions within 25 %: one fma of a
 # product, where a task has several vectors of tiles and where it has one and waits for weights; packing and
@@ -59,8 +60,12 @@ class Winograd(Strategy):
             return f"its transform is of 3x3 kernels, not {problem.kernel[1]}x{problem.kernel[2]}"
         if problem.stride != (1, 1, 1) or problem.dilation != (1, 1, 1):
             return f"its tiles need stride 1 and dilation 1, not {problem.stride} and {problem.dilation}"
-        if problem.in_channels // problem.groups * problem.kernel[0] < FEWEST_CHANNELS:
-            return f"with fewer than {FEWEST_CHANNELS} channels its error exceeds that of direct summation"
+        reached = prod(max(0, k - max(0, *pads)) for k, pads in zip(problem.kernel, problem.padding, strict=True))
+        terms = problem.in_channels // problem.groups * reached
+        if terms < FEWEST_TERMS:
+            return (
+                f"its error is that of a sum of {FEWEST_TERMS} terms or more, and an output at the border has {terms}"
+            )
         if problem.dtype == "float64":
             return "float64 is asked for where digits count, and it would lose one or two"
         return tiled.why_not(problem)
