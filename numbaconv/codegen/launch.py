@@ -204,7 +204,7 @@ class Work:
         if DISABLED:
             entry.loops(0, tasks, own[:size], x, w, b, y, self._table, self._g.view(np.recarray)[0])
             return
-        bound = self._fixed, own, size, x, w, b, y
+        bound: tuple[Any, ...] = (self._fixed, own, size, x, w, b, y)
         how = "serial" if threads == 1 else threading_mode()
         launch = _launcher(how, self._dtype)
         if how == "serial":
