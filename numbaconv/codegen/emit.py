@@ -212,33 +212,43 @@ def _inner_lanes(simd: Simd, place: Any, start: Any, inside: Any) -> Any:
 
 
 def row_tile(builder, y, w, x, b, rows, count, kernel, stride, nv, lanes):  # type: ignore[no-untyped-def]
-    """nv accumulators, one a row; each vector of x goes to every row that it is a tap of."""
+    """nv accumulators, one a row; each vector of x goes to every row that it is a tap of. The kernel is loaded once."""
     (y, y_base, y_row), (w, w_base), (x, x_base, x_row, x_phase), (b, b_base) = y, w, x, b
     simd = Simd(builder, y.element, lanes)
     taps = [[simd.broadcast(w.get(w_base, word(r * kernel + t))) for t in range(kernel)] for r in range(kernel)]
     bias = simd.broadcast(b.get(b_base))
+    groups = builder.sdiv(builder.add(rows, word(nv - 1)), word(nv))
     blocks = builder.sdiv(builder.add(count, word(lanes - 1)), word(lanes))
-    with counted(builder, blocks) as (v, _, _):
-        step = builder.mul(v, word(lanes))
-        acc = [bias] * nv
-        for line in range((nv - 1) * stride + kernel):
-            for t in range(kernel):
-                phase = x_phase if t % stride else word(0)
-                vector = simd.load(x.at(x_base, builder.mul(word(line), x_row), step, phase, word(t // stride)))
-                for i in range(nv):
-                    r = line - i * stride
-                    if 0 <= r < kernel:
-                        acc[i] = simd.fma(taps[r][t], vector, acc[i])
-        left = builder.sub(count, step)
-        whole = builder.icmp_signed(">=", left, word(lanes))
-        mask = simd.first_lanes(left)
-        for i in range(nv):
-            place = y.at(y_base, builder.mul(word(i), y_row), step)
-            with builder.if_then(builder.icmp_signed("<", word(i), rows)), builder.if_else(whole) as (then, otherwise):
-                with then:
-                    simd.store(acc[i], place)
-                with otherwise:
-                    simd.masked_store(acc[i], place, mask)
+    with counted(builder, groups) as (q, _, _):
+        first = builder.mul(q, word(nv))
+        here = builder.sub(rows, first)
+        y_at = y.at(y_base, builder.mul(first, y_row))
+        x_at = x.at(x_base, builder.mul(builder.mul(first, word(stride)), x_row))
+        with counted(builder, blocks) as (v, _, _):
+            step = builder.mul(v, word(lanes))
+            acc = [bias] * nv
+            for line in range((nv - 1) * stride + kernel):
+                row = builder.gep(x_at, [builder.add(builder.mul(word(line), x_row), step)])
+                for t in range(kernel):
+                    phase = x_phase if t % stride else word(0)
+                    vector = simd.load(builder.gep(row, [builder.add(phase, word(t // stride))]))
+                    for i in range(nv):
+                        r = line - i * stride
+                        if 0 <= r < kernel:
+                            acc[i] = simd.fma(taps[r][t], vector, acc[i])
+            left = builder.sub(count, step)
+            whole = builder.icmp_signed(">=", left, word(lanes))
+            mask = simd.first_lanes(left)
+            for i in range(nv):
+                place = builder.gep(y_at, [builder.add(builder.mul(word(i), y_row), step)])
+                with (
+                    builder.if_then(builder.icmp_signed("<", word(i), here)),
+                    builder.if_else(whole) as (then, otherwise),
+                ):
+                    with then:
+                        simd.store(acc[i], place)
+                    with otherwise:
+                        simd.masked_store(acc[i], place, mask)
 
 
 def gather_rows(builder, target, source, table, terms, lanes):  # type: ignore[no-untyped-def]

@@ -85,13 +85,13 @@ def gemm_tile(
 def row_tile(
     y: Any, w: Any, x: Any, b: Any, rows: int, count: int, kernel: int, stride: int, nv: int, lanes: int
 ) -> None:
-    """``y[i, p] = b + sum_r sum_t w[r, t] * x[i*stride + r, t % stride, p + t // stride]``, i < rows <= nv, p < count.
+    """``y[i, p] = b + sum_r sum_t w[r, t] * x[i*stride + r, t % stride, p + t // stride]``, i < rows, p < count.
 
-    One output channel of a square kernel. y: (flat, base, row stride); w, b: (flat, base); x: (flat, base, row stride,
+    One output channel of a square kernel, nv rows at a time. y: (flat, base, row stride); w, b: (flat, base); x: (flat, base, row stride,
     phase stride), the columns of the stride's phases apart.
     """
     (y_flat, y_base, y_row), (w_flat, w_base), (x_flat, x_base, x_row, x_phase), (b_flat, b_base) = y, w, x, b
-    for i in range(min(rows, nv)):
+    for i in range(rows):
         for p in range(count):
             total = b_flat[b_base]
             for r in range(kernel):

@@ -143,24 +143,22 @@ def make_tasks(lanes: int) -> Callable[..., None]:
             for o in range(start, stop):
                 x_from = (o // g.multiplier - c_first) * g.halo_rows * pitch
                 y_at = (((image * g.channels + o) * g.out_d + depth) * g.out_h + row) * g.out_w
-                for i in range(0, lines, ROWS):
-                    at = (y, y_at + i * g.out_w, g.out_w)
-                    kernel = (w, o * size)
-                    source = (scratch, x_from + i * g.stride_h * pitch, pitch, g.halo_width)
-                    rows = min(ROWS, lines - i)
-                    if g.stride_w == 1:
-                        if g.kernel == 3:
-                            row_tile(at, kernel, source, (b, o), rows, g.out_w, 3, 1, ROWS, lanes)
-                        elif g.kernel == 5:
-                            row_tile(at, kernel, source, (b, o), rows, g.out_w, 5, 1, ROWS, lanes)
-                        else:
-                            row_tile(at, kernel, source, (b, o), rows, g.out_w, 7, 1, ROWS, lanes)
-                    elif g.kernel == 3:
-                        row_tile(at, kernel, source, (b, o), rows, g.out_w, 3, 2, ROWS, lanes)
+                at = (y, y_at, g.out_w)
+                kernel = (w, o * size)
+                source = (scratch, x_from, pitch, g.halo_width)
+                if g.stride_w == 1:
+                    if g.kernel == 3:
+                        row_tile(at, kernel, source, (b, o), lines, g.out_w, 3, 1, ROWS, lanes)
                     elif g.kernel == 5:
-                        row_tile(at, kernel, source, (b, o), rows, g.out_w, 5, 2, ROWS, lanes)
+                        row_tile(at, kernel, source, (b, o), lines, g.out_w, 5, 1, ROWS, lanes)
                     else:
-                        row_tile(at, kernel, source, (b, o), rows, g.out_w, 7, 2, ROWS, lanes)
+                        row_tile(at, kernel, source, (b, o), lines, g.out_w, 7, 1, ROWS, lanes)
+                elif g.kernel == 3:
+                    row_tile(at, kernel, source, (b, o), lines, g.out_w, 3, 2, ROWS, lanes)
+                elif g.kernel == 5:
+                    row_tile(at, kernel, source, (b, o), lines, g.out_w, 5, 2, ROWS, lanes)
+                else:
+                    row_tile(at, kernel, source, (b, o), lines, g.out_w, 7, 2, ROWS, lanes)
 
     return tasks
 
