@@ -44,7 +44,7 @@ LAYERS = {
     "grey 15x15": (conv((1, 1, 512, 512), (1, 1, 15, 15), padding=7), "banded", "banded"),
     "grey 1x31": (conv((1, 1, 512, 512), (1, 1, 1, 31), padding=(0, 15)), "direct", "direct"),
     "grey 31x1": (conv((1, 1, 512, 512), (1, 1, 31, 1), padding=(15, 0)), "direct", "direct"),
-    "patches 16x16 s16": (conv((1, 3, 224, 224), (768, 3, 16, 16), stride=16), "im2col", "direct"),
+    "patches 16x16 s16": (conv((1, 3, 224, 224), (768, 3, 16, 16), stride=16), "direct", "direct"),
     "to one channel 1x1": (conv((1, 64, 128, 128), (1, 64, 1, 1)), "pointwise", "direct"),
     "fully connected": (conv((1, 2048, 1, 1), (1000, 2048, 1, 1)), "dot", "dot"),
     "classifier of 64 images": (conv((64, 512, 1, 1), (100, 512, 1, 1)), "dot", "dot"),

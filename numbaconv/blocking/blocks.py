@@ -122,7 +122,7 @@ class Blocks:
         vectors = self.vectors(tile.lanes)
         rows = (self.chunks - 1) * self.chunk + tile.padded(group_out - (self.chunks - 1) * self.chunk)
         updates = ceil(problem.in_channels // problem.groups / self.channels)
-        work = vectors * rows * (problem.terms * tile.cycles + updates * UPDATE)
+        work = rows * (problem.terms * tile.term_cycles(vectors) + vectors * updates * UPDATE)
         work += updates * (self.chunks * TASK + ceil(vectors / tile.nv) * ceil(rows / tile.mr) * TILE)
         wide = _halo_width(problem, self.cols)
         row = ROW_START + (wide / tile.lanes * VECTOR_MOVE if problem.stride[2] <= 2 else wide * ELEMENT_MOVE)

@@ -20,7 +20,7 @@ from numbaconv.problem import ConvProblem
 
 # The words of a halo in the geometry record: `Halo.words`.
 GEOMETRY = (
-    "in_d in_h in_w halo_planes halo_rows halo_cycle halo_step halo_cycle_step halo_phases halo_width "
+    "in_d in_h in_w halo_planes halo_rows halo_cycle halo_step halo_cycle_step halo_phases halo_width halo_fill "
     "stride_d stride_h stride_w dilation_d pad_d pad_h pad_w"
 )
 
@@ -62,10 +62,19 @@ class Halo:
         return tuple(sorted({t * dilation % stride for t in range(self.problem.kernel[2])}))
 
     @property
+    def _reach(self) -> int:
+        """Columns of a phase from the first tap to the last."""
+        return (self.problem.kernel[2] - 1) * self.problem.dilation[2] // self.problem.stride[2]
+
+    @property
+    def fill(self) -> int:
+        """Elements of a phase that some output reads; what lies beyond is never stored, and is not packed."""
+        return self.cols + self._reach
+
+    @property
     def width(self) -> int:
         """Elements from one phase to the next: the columns, and the lanes that a last vector reads too much."""
-        reach = (self.problem.kernel[2] - 1) * self.problem.dilation[2] // self.problem.stride[2]
-        width = -(-self.cols // self.lanes) * self.lanes + reach
+        width = -(-self.cols // self.lanes) * self.lanes + self._reach
         if len(self.phases) > 1:  # phases are stored side by side, so none may reach into the next
             width = -(-width // self.lanes) * self.lanes
         return int(width)
@@ -112,6 +121,7 @@ class Halo:
             "in_d": p.in_size[0], "in_h": p.in_size[1], "in_w": p.in_size[2],
             "halo_planes": p.kernel[0], "halo_rows": slots.total, "halo_cycle": slots.cycle, "halo_step": slots.step,
             "halo_cycle_step": slots.cycle_step, "halo_phases": len(self.phases), "halo_width": self.width,
+            "halo_fill": self.fill,
             "stride_d": p.stride[0], "stride_h": p.stride[1], "stride_w": p.stride[2], "dilation_d": p.dilation[0],
             "pad_d": p.padding[0][0], "pad_h": p.padding[1][0], "pad_w": p.padding[2][0],
         }  # fmt: skip

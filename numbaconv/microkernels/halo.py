@@ -28,12 +28,12 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
         for _ in range(rows):
             for phase in range(g.halo_phases):
                 at = table[g.phase_table + phase]
-                left = min(max(0, (lo - at + step - 1) // step), g.halo_width)
-                right = min(max(left, (hi - at + step - 1) // step), g.halo_width)
+                left = min(max(0, (lo - at + step - 1) // step), g.halo_fill)
+                right = min(max(left, (hi - at + step - 1) // step), g.halo_fill)
                 zero(halo, to, to + left)
                 for j in range(left, right):
                     halo[to + j] = x[source + at + j * step]
-                zero(halo, to + right, to + g.halo_width)
+                zero(halo, to + right, to + g.halo_fill)
                 to += g.halo_width
             source += g.halo_step * g.in_w
 
@@ -68,11 +68,11 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
                     line = g.halo_step * g.in_w
                     rows = bottom - top
                     if g.stride_w == 1:
-                        copy_rows((halo, first, pitch), (x, source, line), rows, inside, g.halo_width, lanes)
+                        copy_rows((halo, first, pitch), (x, source, line), rows, inside, g.halo_fill, lanes)
                     elif g.stride_w == 2 and (all_phases or g.halo_phases == 1):
-                        split_rows((halo, first, pitch, phase), (x, source, line), rows, inside, g.halo_width, 2, lanes)
+                        split_rows((halo, first, pitch, phase), (x, source, line), rows, inside, g.halo_fill, 2, lanes)
                     elif g.stride_w == 4 and (all_phases or g.halo_phases == 1):
-                        split_rows((halo, first, pitch, phase), (x, source, line), rows, inside, g.halo_width, 4, lanes)
+                        split_rows((halo, first, pitch, phase), (x, source, line), rows, inside, g.halo_fill, 4, lanes)
                     else:
                         gather_phases(halo, first, x, source, rows, inside, table, g)
                     zero(halo, to + bottom * pitch, to + g.halo_cycle * pitch)

@@ -49,6 +49,13 @@ class Tile:
         """
         return max(0.5, (1.75 * self.nv + self.mr) / (2 * self.mr * self.nv))
 
+    def term_cycles(self, vectors: int) -> float:
+        """Cycles of one term under ``vectors`` vectors, a row of the tile: each tile waits 4 for its own last fma."""
+        whole, rest = divmod(vectors, self.nv)
+        widths = [self.nv] * min(whole, 1) + [n for n in (4, 2, 1) if rest & n and n < self.nv]
+        each = [max(n * self.cycles, 4 / self.mr) for n in widths]
+        return sum(each) + max(0, whole - 1) * max(self.nv * self.cycles, 4 / self.mr)
+
     def padded(self, rows: int) -> int:
         """Rows that are computed for ``rows``: whole tiles, the last one halved where that is enough."""
         whole, rest = divmod(rows, self.mr)
@@ -87,8 +94,8 @@ def row_tile(
 ) -> None:
     """``y[i, p] = b + sum_r sum_t w[r, t] * x[i*stride + r, t % stride, p + t // stride]``, i < rows, p < count.
 
-    One output channel of a square kernel, nv rows at a time. y: (flat, base, row stride); w, b: (flat, base); x: (flat, base, row stride,
-    phase stride), the columns of the stride's phases apart.
+    One output channel of a square kernel, nv rows at a time. y: (flat, base, row stride); w, b: (flat, base);
+    x: (flat, base, row stride, phase stride), the columns of the stride's phases apart.
     """
     (y_flat, y_base, y_row), (w_flat, w_base), (x_flat, x_base, x_row, x_phase), (b_flat, b_base) = y, w, x, b
     for i in range(rows):
