@@ -8,9 +8,12 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from processes import ROOT, python
 
+import numbaconv
+from numbaconv.codegen.cache import KernelFile
 from numbaconv.strategies import NAMES
 
 # A function that compiles in a moment, in the cache of all kernels; prints its result, and (hits, misses).
@@ -200,3 +203,24 @@ def test_three_writers_at_once(tmp_path):
         answers = list(pool.map(lambda _: run(PROGRAM, tmp_path), range(3)))
     assert [answer[0] for answer in answers] == [6, 6, 6]
     assert run(PROGRAM, tmp_path) == (6, 1, 0) and len(files(tmp_path)) == 1
+
+
+def test_a_new_shape_never_compiles():
+    def call(channels, size, kernel, stride):
+        x, w = np.ones((1, 4, size, size + 3), np.float32), np.ones((channels, 4, kernel, kernel), np.float32)
+        for strategy in ("direct", "im2col"):
+            numbaconv.conv2d(x, w, stride=stride, padding=kernel // 2, strategy=strategy)
+
+    for channels in (1, 40):  # the two tiles of `direct`
+        for size in (9, 150):  # one thread and all of them
+            call(channels, size, 3, 1)
+    before = KernelFile.hits, KernelFile.misses
+    for channels, size, kernel, stride in (
+        (1, 50, 3, 1),
+        (64, 11, 5, 2),
+        (13, 31, 2, 3),
+        (40, 8, 1, 4),
+        (33, 70, 7, 1),
+    ):
+        call(channels, size, kernel, stride)
+    assert (KernelFile.hits, KernelFile.misses) == before
