@@ -50,6 +50,7 @@ SCRATCH = 1792 * 1024  # bytes of a thread for halo, points and products; a call
 PRODUCT, SINGLE = 0.55, 2.2
 INPUT, OUTPUT = 280.0, 110.0
 UPDATE = 11.0
+STREAM = 1.5  # bytes a cycle of transformed weights that no cache near the core holds, fitted to 12 more layers
 
 
 class Winograd(Strategy):
@@ -136,6 +137,9 @@ class TileBlocks:
         fma = SINGLE if vectors == 1 else PRODUCT
         products = POINTS * vectors * rows * (terms * fma + ceil(problem.in_channels / self.channels) * UPDATE)
         task = products + pieces * (terms * INPUT + min(self.chunk, rows) * OUTPUT) + 2000
+        size = 8 if problem.dtype == "float64" else 4
+        if POINTS * problem.out_channels * terms * size > 4 * machine.l2:
+            task += POINTS * rows * terms * size / STREAM
         tasks = self.tasks(problem)
         return task * ceil(tasks / machine.cores) * machine.cores / (machine.clock * 1e9)
 
