@@ -115,9 +115,7 @@ def gemm_tile(builder, y, w, x, b, table, terms, rows, first, mr, nv, lanes):  #
     (y, y_base, y_row), (w, w_base, w_row), (x, x_base), (b, b_base) = y, w, x, b
     table, vectors, taps = table
     simd = Simd(builder, y.element, lanes)
-    # A missing row repeats the last one, so that no row reads beyond the weights; it is not stored.
-    row = [builder.select(builder.icmp_signed("<", word(i), rows), word(i), builder.sub(rows, word(1)))
-           for i in range(mr)]  # fmt: skip
+    row = _present_rows(builder, rows, mr)
     w_at = [w.at(w_base, builder.mul(r, w_row)) for r in row]
     where = [[table.get(vectors, word(3 * j + field)) for field in range(3)] for j in range(nv)]
     x_at = [x.at(x_base, where[j][0]) for j in range(nv)]
@@ -158,6 +156,12 @@ def gemm_tile(builder, y, w, x, b, table, terms, rows, first, mr, nv, lanes):  #
                         old = simd.masked_load(y_at[i][j], masks[j])
                         old = builder.select(starts, a, old)
                         simd.masked_store(simd.add(acc[i * nv + j], old), y_at[i][j], masks[j])
+
+
+def _present_rows(builder: Any, rows: Any, mr: int) -> list[Any]:
+    """The rows of a tile: a missing one repeats the last, so that none reads beyond the weights; it is not stored."""
+    last = builder.sub(rows, word(1))
+    return [builder.select(builder.icmp_signed("<", word(i), rows), word(i), last) for i in range(mr)]
 
 
 def copy_rows(builder, target, source, rows, inside, width, lanes):  # type: ignore[no-untyped-def]
@@ -308,8 +312,7 @@ def dot_tile(builder, y, w, x, b, terms, rows, mr, nv, lanes):  # type: ignore[n
     """Registers: mr*nv accumulators, whose lanes are terms; nv vectors of x, one of w. Lanes are summed at the end."""
     (y, y_base, y_row), (w, w_base, w_row), (x, x_base, x_row), (b, b_base) = y, w, x, b
     simd = Simd(builder, y.element, lanes)
-    row = [builder.select(builder.icmp_signed("<", word(i), rows), word(i), builder.sub(rows, word(1)))
-           for i in range(mr)]  # fmt: skip
+    row = _present_rows(builder, rows, mr)
     w_at = [w.at(w_base, builder.mul(r, w_row)) for r in row]
     x_at = [x.at(x_base, builder.mul(word(j), x_row)) for j in range(nv)]
     whole = builder.sdiv(terms, word(lanes))
