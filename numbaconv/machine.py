@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+
+SPEEDS = "speeds of one core"  # what wisdom has of the machine itself, under this key
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What the planner knows of the hardware. Sizes in bytes; ``clock`` in GHz; ``bandwidth`` in GB/s of one core."""
+    """What the planner knows of the hardware, sizes in bytes.
+
+    ``clock``: GHz of one core as its tile feels it, two vector fma's a cycle; ``bandwidth``: GB/s that one core reads
+    from memory. Both are measured by `tune`, and kept with its wisdom; till then they are those of an ordinary core.
+    """
 
     cores: int
     vector_bytes: int
@@ -28,11 +34,13 @@ class Machine:
 @lru_cache(1)
 def host() -> Machine:
     """This machine, as the compiler sees it."""
+    from numbaconv import wisdom
     from numbaconv.codegen import host, launch
 
     vector_bytes, registers = host.vectors()
-    sizes = _caches()
-    return Machine(launch.max_threads(), vector_bytes, registers, **sizes)
+    usual = Machine(launch.max_threads(), vector_bytes, registers, **_caches())
+    speeds = wisdom.find(SPEEDS)
+    return replace(usual, clock=speeds.get("clock", usual.clock), bandwidth=speeds.get("bandwidth", usual.bandwidth))
 
 
 def _caches(root: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> dict[str, int]:

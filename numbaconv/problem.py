@@ -8,20 +8,28 @@ of its pixels (``input_dilation`` > 1), is left out; it is never a multiplicatio
 
 A transposed convolution is the same sum: its stride is an input dilation, its kernel is flipped and swapped, and its
 padding is ``dilation*(kernel-1) - padding``.
+
+So are both gradients of such a sum: that for ``x`` is its `adjoint`, that for ``w`` its `weight_gradient`.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
 import numpy as np
 
+from numbaconv.reading import SHORT, Prologue, Reading
+from numbaconv.tail import Tail, dtype_of
+
+Value = TypeVar("Value")
 Triple = tuple[int, int, int]
 Pair = tuple[int, int]
+Ints = SupportsIndex | Sequence[SupportsIndex]  # as users give them: one for all axes, or one for each
+Padding = str | SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]]
 
 AXES = ("depth", "height", "width")
 LAYOUT = {1: "(N, C, width)", 2: "(N, C, height, width)", 3: "(N, C, depth, height, width)"}
@@ -44,8 +52,14 @@ class ConvProblem:
     dilation: Triple
     input_dilation: Triple
     padding: tuple[Pair, Pair, Pair]  # (lo, hi) of the dilated input; negative = crop
-    dtype: str  # the promoted dtype, that of the result
+    dtype: str  # of the sums, and of the result where `tail` names no other
     transposed: bool  # the user's weights are (in, out/groups, *kernel), to be flipped and swapped
+    swapped: bool = False  # the arrays lie as those of `weight_gradient`, whose batch is their second axis
+    tail: Tail | None = None  # what follows the sum
+    padding_mode: str = "zeros"  # of `reading.MODES`; always 'zeros' where there is no padding
+    padding_value: complex = 0.0  # of mode 'constant'
+    x_dtype: str = ""  # of x, where it is read as another dtype than that of the sums
+    prologue: Prologue | None = None  # applied to each element of x that is read
 
     # ---- sizes -----------------------------------------------------------------------------------------------------
 
@@ -65,6 +79,11 @@ class ConvProblem:
                 self.dilated_in_size, self.padding, self.dilation, self.kernel, self.stride, strict=True
             )
         )
+
+    @property
+    def result_dtype(self) -> np.dtype[Any]:
+        """The dtype of the result."""
+        return dtype_of(self.tail.dtype if self.tail and self.tail.dtype else self.dtype)
 
     @property
     def taps(self) -> int:
@@ -103,30 +122,50 @@ class ConvProblem:
 
     @property
     def is_padded(self) -> bool:
-        """True where a term may lie outside the input."""
-        return any(lo > 0 or hi > 0 for lo, hi in self.padding)
+        """True where a term may lie outside the input, so that it is left out."""
+        return self.padding_mode == "zeros" and any(lo > 0 or hi > 0 for lo, hi in self.padding)
+
+    @property
+    def is_extended(self) -> bool:
+        """True where terms outside the input are terms like others."""
+        return self.padding_mode != "zeros"
+
+    @property
+    def is_loaded(self) -> bool:
+        """True where elements of x are not read as they are."""
+        return bool(self.x_dtype) or self.prologue is not None
 
     @property
     def one_of_each(self) -> tuple[int | slice, ...]:
         """Index of one output of each channel and phase of the input dilation, in ``y_shape``."""
-        return (0, slice(None), *(slice(0, step) for step in self.input_dilation[3 - self.rank :]))
+        one, every = slice(0, 1), slice(None)
+        lead = (every, one) if self.swapped else (one, every)
+        return (*lead, *(slice(0, step) for step in self.input_dilation[3 - self.rank :]))
 
     @property
     def x_shape(self) -> tuple[int, ...]:
-        """``(batch, in_channels, *in_size)`` in the user's rank."""
+        """``(batch, in_channels, *in_size)`` in the user's rank; swapped: ``(in/groups, groups*batch, *in_size)``."""
+        if self.swapped:
+            return (self.in_channels // self.groups, self.groups * self.batch, *self.in_size[3 - self.rank :])
         return (self.batch, self.in_channels, *self.in_size[3 - self.rank :])
 
     @property
     def w_shape(self) -> tuple[int, ...]:
-        """The user's weights: ``(out, in/groups, *kernel)``, or ``(in, out/groups, *kernel)`` if transposed."""
+        """The user's weights: ``(out, in/groups, *kernel)``, or ``(in, out/groups, *kernel)`` if transposed.
+
+        If swapped, ``(in/groups, out, *kernel)``.
+        """
+        if self.swapped:
+            return (self.in_channels // self.groups, self.out_channels, *self.kernel[3 - self.rank :])
         if self.transposed:
             return (self.in_channels, self.out_channels // self.groups, *self.kernel[3 - self.rank :])
         return (self.out_channels, self.in_channels // self.groups, *self.kernel[3 - self.rank :])
 
     @property
     def y_shape(self) -> tuple[int, ...]:
-        """``(batch, out_channels, *out_size)`` in the user's rank."""
-        return (self.batch, self.out_channels, *self.out_size[3 - self.rank :])
+        """``(batch, out_channels, *out_size)`` in the user's rank; if swapped, ``(out_channels, batch, *out_size)``."""
+        lead = (self.batch, self.out_channels)
+        return (*(lead[::-1] if self.swapped else lead), *self.out_size[3 - self.rank :])
 
     # ---- views of the same problem ---------------------------------------------------------------------------------
 
@@ -137,15 +176,85 @@ class ConvProblem:
         if self.transposed:
             swapped = weight.reshape(self.groups, inner, outer, *self.kernel).swapaxes(1, 2)
             return swapped[..., ::-1, ::-1, ::-1]
+        if self.swapped:
+            return weight.reshape(inner, self.groups, outer, *self.kernel).transpose(1, 2, 0, 3, 4, 5)
         return weight.reshape(self.groups, outer, inner, *self.kernel)
+
+    def of_images(self) -> ConvProblem:
+        """The same with weights of its own for each image: images are groups of one image, and nothing moves in memory.
+
+        x ``(N, C, ...)`` lies as ``(1, N*C, ...)``, the weights of all images as those of N times as many groups.
+        """
+        return replace(
+            self,
+            batch=1,
+            groups=self.batch * self.groups,
+            in_channels=self.batch * self.in_channels,
+            out_channels=self.batch * self.out_channels,
+        )
+
+    def adjoint(self) -> ConvProblem:
+        """The gradient for ``x``: every product goes back from the output that it went into to the input it came from.
+
+            dx[n, c, i] = sum over o, t, p of  w[o, c, t] * dy[n, o, p]      where  p*stride + t*dilation - lo = i*gap
+
+        Stride and input dilation (gap) change places, kernels are flipped and swapped. Its size is exactly that of
+        ``x``; inputs that no output reads are zero.
+        """
+        self._check_differentiable()
+        reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True)]
+        return replace(
+            self,
+            in_channels=self.out_channels,
+            out_channels=self.in_channels,
+            in_size=self.out_size,
+            stride=self.input_dilation,
+            input_dilation=self.stride,
+            padding=_triple(
+                (r - lo, (n - 1) * gap + lo - (m - 1) * s)
+                for r, (lo, _), n, m, gap, s in zip(
+                    reach, self.padding, self.in_size, self.out_size, self.input_dilation, self.stride, strict=True
+                )
+            ),
+            transposed=not self.transposed,
+        )
+
+    def weight_gradient(self) -> ConvProblem:
+        """The gradient of a problem without input dilation for its weights, a convolution of ``x`` with ``dy``.
+
+            dw[o, c, t] = sum over n, p of  dy[n, o, p] * x[n, g(o) + c, p*stride + t*dilation - lo]
+
+        The sum runs over images and output pixels: they take the place of input channels and taps, so that the input
+        channels of a group become the batch, and stride and dilation change places. Nothing moves in memory: x stays
+        ``(N, C, ...)``, dy, the weight of this problem, ``(N, O, ...)``, and dw is ``(O, C/groups, *kernel)``.
+        """
+        self._check_differentiable()
+        return replace(
+            self,
+            batch=self.in_channels // self.groups,
+            in_channels=self.groups * self.batch,
+            kernel=self.out_size,
+            stride=self.dilation,
+            dilation=self.stride,
+            padding=_triple(
+                (lo, (k - 1) * d + (m - 1) * s + 1 - n - lo)
+                for (lo, _), n, m, k, d, s in zip(
+                    self.padding, self.in_size, self.out_size, self.kernel, self.dilation, self.stride, strict=True
+                )
+            ),
+            transposed=False,
+            swapped=True,
+        )
 
     def folded(self) -> ConvProblem:
         """The same sum over the same memory with as few axes as it truly has.
 
         An axis that the kernel does not extend along, next to one of stride 1, is only a longer row: a 1x1
         convolution of H x W is 1-D over H*W pixels, and a 7x1 kernel is a 1-D kernel of dilation W. Weights follow
-        by ``reshape``, as only axes of size 1 move. The rank stays the user's.
+        by ``reshape``, as only axes of size 1 move. The rank stays the user's. Rows beyond the first and the last are
+        as many pixels further only where they are all one constant, or where the rows go round.
         """
+        goes_on = self.padding_mode in {"zeros", "constant", "circular"}
         axes = [
             _Axis(n, k, s, d if k > 1 else 1, step, pad)
             for n, k, s, d, step, pad in zip(
@@ -154,7 +263,7 @@ class ConvProblem:
         ]
         later = 2
         while later > 0:
-            if axes[later - 1].absorbs(axes[later]):
+            if (goes_on or max(axes[later - 1].padding) <= 0) and axes[later - 1].absorbs(axes[later]):
                 axes[: later + 1] = [_Axis(), *axes[: later - 1], axes[later - 1].folded_with(axes[later])]
                 later = 2
             else:
@@ -172,7 +281,7 @@ class ConvProblem:
 
     def __str__(self) -> str:
         first = 3 - self.rank
-        name = f"conv_transpose{self.rank}d" if self.transposed else f"conv{self.rank}d"
+        name = f"conv_transpose{self.rank}d" if self.transposed else f"conv{self.rank}d{'_weight' * self.swapped}"
         stride, between, padding = self.stride, self.input_dilation, list(self.padding)
         if self.transposed:  # in the words of the user's call; output padding shows as less padding at the high side
             reach = [d * (k - 1) for d, k in zip(self.dilation, self.kernel, strict=True)]
@@ -181,9 +290,35 @@ class ConvProblem:
         pads = [str(lo) if lo == hi else f"{lo}:{hi}" for lo, hi in padding[first:]]
         spacing = "" if between == (1, 1, 1) else f" input_dilation{_short(between[first:])}"
         return (
-            f"{name} {_SHORT_DTYPE.get(self.dtype, self.dtype)} {_times(self.x_shape)} * {_times(self.w_shape)}"
+            f"{name} {_SHORT_DTYPE.get(self.dtype, self.dtype)} {times(self.x_shape)} * {times(self.w_shape)}"
             f" s{_short(stride[first:])} p{_short(pads)} d{_short(self.dilation[first:])} g{self.groups}{spacing}"
+            f"{f' {self.tail}' if self.tail else ''}{self._reading()}"
         )
+
+    def _reading(self) -> str:
+        """How x is read, in `__str__`."""
+        words = []
+        if self.padding_mode == "constant":
+            words.append(f" constant({self.padding_value:g})")
+        elif self.padding_mode != "zeros":
+            words.append(f" {self.padding_mode}")
+        if self.x_dtype:
+            words.append(f" from {SHORT.get(self.x_dtype, self.x_dtype)}")
+        if self.prologue is not None:
+            words.append(f" prologue {self.prologue}")
+        return "".join(words)
+
+    def read_as(self, reading: Reading) -> ConvProblem:
+        """The same problem, its input read so; where no padding is read there is only the mode 'zeros'."""
+        mode, value = reading.padding_mode, reading.padding_value
+        if not any(lo > 0 or hi > 0 for lo, hi in self.padding):
+            mode, value = "zeros", 0.0
+        if mode != "zeros" and 0 in self.in_size:
+            raise ValueError(
+                f"padding_mode={mode!r} has nothing to go on from: x has spatial size {self.in_size[3 - self.rank :]}; "
+                "at least 1 along every axis is accepted"
+            )
+        return replace(self, padding_mode=mode, padding_value=value, x_dtype=reading.x_dtype, prologue=reading.prologue)
 
     # ---- constructors: every argument error is raised here -----------------------------------------------------------
 
@@ -202,8 +337,8 @@ class ConvProblem:
         """The forward problem: ``x_shape`` is ``(N, C, *size)``, ``w_shape`` is ``(out, in/groups, *kernel)``."""
         batch, in_channels, size = _input_shape(rank, x_shape)
         out_channels, inner, kernel = _weight_shape(rank, w_shape, "(out_channels, in_channels/groups, *kernel)")
-        steps = _per_axis("stride", stride, rank, least=1)
-        spread = _per_axis("dilation", dilation, rank, least=1)
+        steps = per_axis("stride", stride, rank, least=1)
+        spread = per_axis("dilation", dilation, rank, least=1)
         groups = _groups(groups, "out_channels", out_channels)
         if in_channels != inner * groups:
             raise ValueError(
@@ -236,8 +371,8 @@ class ConvProblem:
         """
         batch, in_channels, size = _input_shape(rank, x_shape)
         w_in, outer, kernel = _weight_shape(rank, w_shape, "(in_channels, out_channels/groups, *kernel)")
-        steps = _per_axis("stride", stride, rank, least=1)
-        spread = _per_axis("dilation", dilation, rank, least=1)
+        steps = per_axis("stride", stride, rank, least=1)
+        spread = per_axis("dilation", dilation, rank, least=1)
         groups = _groups(groups, "in_channels", w_in)
         if in_channels != w_in:
             raise ValueError(f"x has {in_channels} channels, but transposed weight of shape {(w_in, outer, *kernel)} "
@@ -245,7 +380,7 @@ class ConvProblem:
         if 0 in size:
             raise ValueError(f"x has spatial size {size}; a transposed convolution needs at least 1 along every axis")
         out_channels = outer * groups
-        extra = _per_axis("output_padding", output_padding, rank, least=0)
+        extra = per_axis("output_padding", output_padding, rank, least=0)
         for axis, op, s, d in zip(AXES[3 - rank :], extra, steps, spread, strict=True):
             if op >= max(s, d):
                 raise ValueError(f"output_padding must be smaller than stride or dilation; got output_padding={op}, "
@@ -273,6 +408,31 @@ class ConvProblem:
         return cls._checked(
             rank, batch, groups, in_channels, out_channels, size, kernel, ones, spread, steps, pads, dtype, True
         )
+
+    @classmethod
+    def of_kernel(
+        cls,
+        rank: int,
+        x_shape: Iterable[int],
+        out_channels: Any,
+        kernel_size: Any,
+        dtype: Any = "float32",
+        groups: Any = 1,
+        transposed: bool = False,
+        **geometry: Any,
+    ) -> ConvProblem:
+        """The problem of a kernel that is known by its size, not by its weights; ``geometry`` as in the other two."""
+        _, channels, _ = _input_shape(rank, x_shape)
+        kernel = per_axis("kernel_size", kernel_size, rank, least=1)
+        outer = _int("out_channels", out_channels, least=0)
+        groups = _int("groups", groups, least=1)
+        if channels % groups or outer % groups:
+            raise ValueError(f"groups must divide the channels of the input and of the result; got groups={groups}, "
+                             f"{channels} and {outer} channels")  # fmt: skip
+        if transposed:
+            w_shape = (channels, outer // groups, *kernel)
+            return cls.of_transposed(rank, x_shape, w_shape, dtype, groups=groups, **geometry)
+        return cls.of(rank, x_shape, (outer, channels // groups, *kernel), dtype, groups=groups, **geometry)
 
     @classmethod
     def _checked(
@@ -315,6 +475,11 @@ class ConvProblem:
             if max(shape) > LARGEST or prod(n for n in shape if n) * itemsize > 2 * LARGEST:
                 raise ValueError(f"{name} of shape {shape} and dtype {problem.dtype} does not fit in 2**63 bytes")
         return problem
+
+    def _check_differentiable(self) -> None:
+        """The gradient of what is read otherwise than as an array with zeros around it is another sum."""
+        if self.is_extended or self.is_loaded:
+            raise ValueError(f"gradients are for padding_mode='zeros' and x of the dtype of the sums; got {self}")
 
     def _check_output(self) -> None:
         for i in range(3 - self.rank, 3):
@@ -388,7 +553,8 @@ def _items(name: str, value: Any, accepted: str) -> tuple[Any, ...]:
     raise TypeError(f"{name} must be {accepted}; got {value!r} of type {type(value).__name__}")
 
 
-def _per_axis(name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
+def per_axis(name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
+    """One int for all axes, or one for each, as one for each."""
     if _is_int(value):
         return (_int(name, value, least),) * rank
     accepted = f"an int or {rank} int{'s' if rank > 1 else ''}"
@@ -398,8 +564,25 @@ def _per_axis(name: str, value: Any, rank: int, least: int) -> tuple[int, ...]:
     return tuple(_int(f"{name}[{i}]", item, least) for i, item in enumerate(items))
 
 
+def rank_of(name: str, value: Any, otherwise: int | None) -> int:
+    """The rank that an argument with one int for each axis has by its length; one int for all has ``otherwise``."""
+    rank = otherwise if _is_int(value) else len(_items(name, value, "an int or 1 to 3 ints"))
+    if rank not in LAYOUT:
+        raise ValueError(f"{name} must be an int or 1 to 3 ints, one for each spatial axis; got {value!r}")
+    return rank
+
+
+def rank_of_input(ndim: int, kernel_size: Any) -> int:
+    """The rank that ``kernel_size`` has, or, where it is one int for all axes, torch's for so many dimensions."""
+    if not 2 <= ndim <= 5:
+        raise ValueError(f"x must have 2 to 5 dimensions, (C, width) to {LAYOUT[3]}; got {ndim}")
+    return rank_of("kernel_size", kernel_size, {2: 1, 3: 2, 4: 2, 5: 3}[ndim])
+
+
 def shape_of(name: str, value: Any) -> tuple[int, ...]:
     """A shape given as an argument, as a tuple of ints."""
+    if type(value) is tuple and {*map(type, value)} <= {int} and min(value, default=0) >= 0:
+        return value  # as nearly always
     return tuple(_int(f"{name}[{i}]", n, least=0) for i, n in enumerate(_items(name, value, "a tuple of ints")))
 
 
@@ -525,16 +708,17 @@ def _output_size(value: Any, rank: int, batch: int, out_channels: int) -> tuple[
 _SHORT_DTYPE = {"float16": "f16", "float32": "f32", "float64": "f64", "complex64": "c64", "complex128": "c128"}
 
 
-def _triple(values: Iterable[int]) -> Triple:
+def _triple(values: Iterable[Value]) -> tuple[Value, Value, Value]:
     a, b, c = values
     return a, b, c
 
 
-def _times(shape: Iterable[Any]) -> str:
+def times(shape: Iterable[Any]) -> str:
+    """A shape as it is printed."""
     return "x".join(map(str, shape))
 
 
 def _short(values: Iterable[Any]) -> str:
     """One number where all axes agree."""
     values = tuple(values)
-    return str(values[0]) if len(set(values)) == 1 else _times(values)
+    return str(values[0]) if len(set(values)) == 1 else times(values)

@@ -38,8 +38,14 @@ class Plan(ABC):
         return self.pack(weight)
 
     @abstractmethod
-    def run(self, x: np.ndarray, weight: Any, bias: np.ndarray | None, y: np.ndarray, threads: int) -> None:
-        """Fill ``y`` (C-contiguous, ``(batch, out, *out_size)``) from the C-contiguous ``x``."""
+    def run(
+        self, x: np.ndarray, weight: Any, bias: np.ndarray | None, y: np.ndarray, threads: int,
+        residual: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """Fill ``y`` (C-contiguous, ``(batch, out, *out_size)``) from the C-contiguous ``x``.
+
+        ``residual``, where the problem's tail has one, is like ``y``, and may be ``y`` itself.
+        """
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -49,6 +55,8 @@ class Strategy(ABC):
     """One algorithm. It has no state: all that it decides goes into the plan."""
 
     name: str
+    sums_directly = True  # whether it adds the equation's own products; only such strategies are strictly accurate
+    exact = False  # whether what it leaves to others must be summed directly too
 
     @abstractmethod
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:

@@ -20,7 +20,7 @@ from numbaconv.problem import ConvProblem
 
 # Strategies that compute other sums than the equation's, and how many times its error bound they are allowed. All
 # others add the products themselves, so that sums of small integers are exact.
-OTHER_SUMS: dict[str, float] = {"winograd": 1.0}
+OTHER_SUMS: dict[str, float] = {"winograd": 1.0, "fft": 1.0}
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Case:
     w: tuple[int, ...]
     geometry: dict[str, Any] = field(default_factory=dict, hash=False)
     transposed: bool = False
+    gradient: bool = False  # for the weights: ``w`` is the gradient of the result, and the geometry has "weight_size"
 
     @property
     def rank(self):
@@ -43,19 +44,31 @@ class Case:
     @property
     def operation(self):
         """The equation of this case, in `reference`."""
+        if self.gradient:
+            return reference.conv_weight
         return reference.conv_transpose if self.transposed else reference.conv
 
     def problem(self, dtype="float32"):
+        if self.gradient:
+            geometry = dict(self.geometry)
+            size = geometry.pop("weight_size")
+            return ConvProblem.of(self.rank, self.x, size, dtype, **geometry).folded().weight_gradient()
         make = ConvProblem.of_transposed if self.transposed else ConvProblem.of
         return make(self.rank, self.x, self.w, dtype, **self.geometry)
 
     def call(self, x, w, b=None, **options):
         """The plain function: borrowed weights."""
+        if self.gradient:
+            geometry = dict(self.geometry)
+            size = geometry.pop("weight_size")
+            return getattr(numbaconv, f"conv{self.rank}d_weight")(x, size, w, **geometry, **options)
         name = f"conv{'_transpose' * self.transposed}{self.rank}d"
         return getattr(numbaconv, name)(x, w, b, **self.geometry, **options)
 
     def plan(self, w, b=None, **options):
-        """The prepared one: packed weights."""
+        """The prepared one: packed weights; a gradient, whose operands all change, has none."""
+        if self.gradient:
+            return lambda x, out=None: self.call(x, w, b, out=out, **options)
         name = f"plan_conv{'_transpose' * self.transposed}{self.rank}d"
         return getattr(numbaconv, name)(self.x, w, b, **self.geometry, **options)
 
@@ -63,9 +76,9 @@ class Case:
         """(x, w, b) of normal numbers, or of small integers, a third of them zero, whose sums are exact."""
         rng = np.random.default_rng(seed)
         shapes = self.x, self.w, (self.out_channels,)
-        if not integers:
-            return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
-        return tuple((rng.integers(-4, 5, shape) * (rng.random(shape) < 0.75) + 0.0).astype(dtype) for shape in shapes)
+        draw = lambda shape: rng.integers(-4, 5, shape) * (rng.random(shape) < 0.75) + 0.0  # noqa: E731
+        x, w, b = ((draw if integers else rng.standard_normal)(shape).astype(dtype) for shape in shapes)
+        return x, w, None if self.gradient else b
 
 
 def conv(x, w, **geometry):
@@ -74,6 +87,11 @@ def conv(x, w, **geometry):
 
 def transposed(x, w, **geometry):
     return Case(x, w, geometry, transposed=True)
+
+
+def gradient(x, weight_size, **geometry):
+    problem = ConvProblem.of(len(x) - 2, x, weight_size, "float32", **geometry)
+    return Case(x, problem.y_shape, geometry | {"weight_size": weight_size}, gradient=True)
 
 
 EDGES = (1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33)
@@ -141,6 +159,9 @@ CASES = {
     "even 2x2 s2": conv((1, 3, 8, 9), (5, 3, 2, 2), stride=2),
     "even depthwise 4x4": conv((1, 3, 8, 19), (3, 1, 4, 4), padding=((1, 2), (2, 1)), groups=3),
     "kernel larger than input": conv((1, 2, 3, 4), (5, 2, 7, 9), padding=(3, 4)),
+    "kernel larger than input, uneven": conv((1, 5, 6, 7), (5, 1, 13, 9), padding=((6, 5), (2, 1)), groups=5),
+    "kernel larger than input, video": conv((1, 3, 2, 3, 4), (3, 1, 3, 5, 7), padding=(1, 2, 3), groups=3),
+    "kernel larger than input, 1-D": conv((1, 4, 20), (4, 1, 41), padding=20, groups=4),
     "kernel larger than input, depthwise": conv((1, 3, 3, 4), (3, 1, 7, 9), padding=(3, 4), groups=3),
     "1xN wide": conv((1, 2, 3, 80), (3, 2, 1, 40)),
     "Nx1 tall": conv((1, 2, 80, 3), (3, 2, 40, 1)),
@@ -211,6 +232,7 @@ CASES = {
     "a page between rows": conv((1, 5, 2, 1024), (9, 5, 1, 1)),
     # transposed
     "transposed k2 s2": transposed((1, 8, 6, 7), (8, 5, 2, 2), stride=2),
+    "transposed k2 s2, one channel": transposed((1, 1, 3, 4), (1, 2, 2, 2), stride=2),
     "transposed k3 s1": transposed((1, 5, 6, 7), (5, 4, 3, 3), padding=1),
     "transposed k4 s2 p1": transposed((2, 9, 6, 17), (9, 8, 4, 4), stride=2, padding=1),
     "transposed k3 s2 output padding": transposed((1, 5, 6, 7), (5, 4, 3, 3), stride=2, padding=1, output_padding=1),
@@ -237,6 +259,39 @@ CASES = {
     "transposed 1-D k<s": transposed((2, 6, 30), (6, 5, 3), stride=8),
     "transposed 3-D": transposed((1, 4, 3, 4, 5), (4, 3, 2, 3, 4), stride=(2, 1, 2), padding=(0, 1, 1)),
     "transposed 3-D k2 s2": transposed((1, 4, 3, 4, 5), (4, 6, 2, 2, 2), stride=2),
+    "transposed depthwise k5 s2": transposed((2, 3, 5, 18), (3, 1, 5, 5), stride=2, padding=2, groups=3),
+    "transposed depthwise k7 s2": transposed((1, 3, 9, 4), (3, 2, 7, 7), stride=2, padding=((0, 3), (-1, 2)), groups=3),
+    "transposed depthwise k3 s2": transposed((1, 2, 40, 33), (2, 1, 3, 3), stride=2, padding=1, groups=2),
+    "transposed depthwise k3 s2, small": transposed((1, 2, 3, 4), (2, 1, 3, 3), stride=2, groups=2),
+    "transposed depthwise video": transposed((1, 2, 3, 4, 5), (2, 1, 1, 3, 3), stride=(1, 2, 2), groups=2),
+    "transposed one pixel s2, groups": transposed((3, 34, 1, 1), (34, 2, 3, 4), stride=2, groups=2),
+    "transposed one pixel, groups": transposed((3, 6, 1, 1), (6, 4, 3, 3), groups=2),
+    # gradients for the weights
+    **{f"gradient, {n} channels": gradient((1, n, 6, 7), (n, n, 3, 3), padding=1) for n in EDGES},
+    **{f"gradient, {n} channels out": gradient((2, 5, 4, 5), (n, 5, 3, 3), padding=1) for n in EDGES},
+    **{f"gradient depthwise, width {n}": gradient((1, 2, 5, n), (2, 1, 3, 3), padding=1, groups=2) for n in WIDTHS},
+    **{f"gradient 1x1, {n} pixels": gradient((2, 3, n, 1), (9, 3, 1, 1)) for n in WIDTHS},
+    "gradient stem 7x7 s2": gradient((1, 3, 33, 35), (16, 3, 7, 7), stride=2, padding=3),
+    "gradient in parts": gradient((1, 3, 70, 71), (7, 3, 3, 3), padding=1),
+    "gradient of many images": gradient((9, 8, 5, 6), (12, 8, 3, 3), padding=1),
+    "gradient 1x1 s2": gradient((1, 20, 9, 11), (24, 20, 1, 1), stride=2),
+    "gradient 1-D": gradient((2, 6, 600), (5, 6, 9), stride=3, padding=4, dilation=2),
+    "gradient 3-D": gradient((2, 3, 5, 9, 10), (9, 3, 2, 3, 3), stride=(2, 1, 2), padding=1, dilation=(1, 2, 1)),
+    "gradient, groups": gradient((2, 9, 6, 7), (15, 3, 3, 3), padding=1, groups=3),
+    "gradient, groups of 17": gradient((2, 34, 6, 7), (34, 17, 3, 3), padding=1, groups=2),
+    "gradient cropped": gradient((1, 3, 11, 12), (5, 3, 3, 3), padding=((-1, -2), (-3, 4))),
+    "gradient cropped by stride": gradient((1, 3, 11, 12), (5, 3, 2, 2), stride=3, padding=-2),
+    "gradient, kernel larger than input": gradient((1, 2, 3, 4), (5, 2, 7, 9), padding=(3, 4)),
+    "gradient, far taps": gradient((1, 2, 90, 95), (3, 2, 2, 3), dilation=(60, 30), stride=(7, 4), padding=(3, 0)),
+    "gradient depthwise 5x5 s2": gradient((2, 3, 13, 40), (3, 1, 5, 5), stride=2, padding=2, groups=3),
+    "gradient depthwise 7x7": gradient((1, 5, 14, 21), (5, 1, 7, 7), padding=3, groups=5),
+    "gradient depthwise 13x13": gradient((1, 2, 20, 21), (2, 1, 13, 13), padding=6, groups=2),
+    "gradient depthwise multiplier 2": gradient((2, 3, 6, 18), (6, 1, 3, 3), padding=1, groups=3),
+    "gradient depthwise 3-D": gradient((1, 3, 6, 7, 9), (3, 1, 3, 3, 3), padding=1, groups=3),
+    "gradient grey 9x9": gradient((1, 1, 40, 37), (1, 1, 9, 9), padding=4),
+    "gradient of one output": gradient((3, 8, 4, 5), (6, 4, 4, 5), groups=2),
+    "gradient fully connected": gradient((1, 40, 1, 1), (70, 40, 1, 1)),
+    "gradient of no image": gradient((0, 3, 5, 6), (4, 3, 3, 3)),
 }  # fmt: skip
 
 

@@ -52,8 +52,9 @@ def main(strategy):
             expected = case.call(x, w, b, strategy=strategy)
             for end in (False, True):
                 print(strategy, name, dtype, "at the end" if end else "at the start", flush=True)
-                guarded = [Guarded(a, end) for a in (x, w, b, np.full_like(expected, np.nan))]
-                gx, gw, gb, out = (g.array for g in guarded)
+                arrays = x, w, b, np.full_like(expected, np.nan)
+                guarded = [None if a is None else Guarded(a, end) for a in arrays]
+                gx, gw, gb, out = (None if g is None else g.array for g in guarded)
                 case.call(gx, gw, gb, strategy=strategy, out=out)
                 np.testing.assert_array_equal(out, expected)
                 out[...] = np.nan

@@ -91,3 +91,28 @@ def conv_transpose(x, w, b=None, stride=1, padding=0, output_padding=0, groups=1
             terms = w[c][(..., *tap)].T @ pixels
             y[:, o][(..., *np.ix_(*to))] += terms.reshape(x.shape[0], outer, *count)
     return y if b is None else y + wide(b).reshape(-1, *(1,) * rank)
+
+
+def conv_weight(x, dy, b=None, weight_size=(), stride=1, padding=0, dilation=1, groups=1):
+    """Gradient of `conv` for its weights. x: (N, C, ...); dy: (N, O, ...); result (O, C/groups, ...). No bias.
+
+    dw[o, c, t] = sum over n, p of  dy[n, o, p] * x[n, g(o) + c, p*stride + t*dilation - lo]
+    """
+    x, dy = wide(x), wide(dy)
+    rank = x.ndim - 2
+    stride, dilation, padding = each(stride, rank), each(dilation, rank), ends(padding, rank)
+    dw = np.zeros(weight_size, np.result_type(x, dy))
+    outer, inner = weight_size[0] // groups, weight_size[1]
+    for tap in product(*map(range, weight_size[2:])):
+        to, source = [], []
+        for i in range(rank):
+            position = np.arange(dy.shape[i + 2]) * stride[i] + tap[i] * dilation[i] - padding[i][0]
+            inside = (position >= 0) & (position < x.shape[i + 2])
+            to.append(np.flatnonzero(inside))
+            source.append(position[inside])
+        for group in range(groups):
+            o, c = slice(group * outer, (group + 1) * outer), slice(group * inner, (group + 1) * inner)
+            gradients = dy[:, o][(..., *np.ix_(*to))].swapaxes(0, 1).reshape(outer, -1)
+            pixels = x[:, c][(..., *np.ix_(*source))].swapaxes(0, 1).reshape(inner, -1)
+            dw[o][(..., *tap)] += gradients @ pixels.T
+    return dw

@@ -302,7 +302,7 @@ class TestErrors:
         ("x", "w", "words"),
         [
             (values((1, 1, 5)), values((1, 1, 3), "int32"), "x has dtype float32 and weight int32.*astype"),
-            (values((1, 1, 5), "bool"), values((1, 1, 3)), "x has dtype bool and weight float32"),
+            (values((1, 1, 5)), values((1, 1, 3), "bool"), "x has dtype float32 and weight bool"),
             (values((1, 1, 5), "uint64"), values((1, 1, 3), "int64"), "no integer dtype holds both"),
             (np.array([[[None]]]), values((1, 1, 3)), "x has dtype object; accepted are bool, complex128"),
             (values((1, 1, 5)), np.array([[["a"]]]), "weight has dtype <U1"),

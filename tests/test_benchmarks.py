@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from numbaconv.bench.peers import PEERS
 from numbaconv.strategies import NAMES
 
 FOLDER = Path(__file__).parent.parent / "asv_benchmarks"
@@ -49,3 +51,22 @@ def test_strategies_are_the_table():
     assert sorted(strategies.STRATEGIES) == sorted(NAMES), (
         "asv_benchmarks/strategies.py must name the strategies of numbaconv/strategies/__init__.py in its literal"
     )
+
+
+def test_engines_are_the_table():
+    engines = importlib.import_module("asv_benchmarks.engines")
+    assert [engines.OURS, *PEERS] == engines.ENGINES, (
+        "asv_benchmarks/engines.py must name the peers of numbaconv/bench/peers/__init__.py in its literal"
+    )
+
+
+@pytest.mark.parametrize("engine", PEERS)
+def test_engines_compute_the_same(engine):
+    for package in PEERS[engine].packages:
+        pytest.importorskip(package)
+    engines, cases = (importlib.import_module(f"asv_benchmarks.{name}") for name in ("engines", "cases"))
+    for layer in (SMALL, "unet_up2x2s2_56", "grey_15x15_512"):
+        call = engines.call(engine, layer)
+        assert (call is None) == (engine == "scipy" and layer != "grey_15x15_512")
+        if call is not None:
+            np.testing.assert_allclose(call(), cases.call(layer)(), rtol=1e-3, atol=1e-3)

@@ -65,17 +65,18 @@ def test_second_process_compiles_nothing(filled):
 def test_every_strategy_is_cached():
     """This process and its siblings have run all of them; a new one finds them all, in the same cache."""
     program = """
+from itertools import product
 import numpy as np
 from numbaconv import conv2d, planner, machine
 from numbaconv.codegen.cache import KernelFile
 from cases import CASES
 from numbaconv.strategies import NAMES
-for name in NAMES:
+for name, dtype in product(NAMES, ("float32", "complex64", "int64")):
     for case in CASES.values():
-        problem = case.problem()
+        problem = case.problem(dtype)
         answers = planner.ask(problem.folded(), machine.host())
         if problem.macs < 10**5 and any(a.strategy == name and a.why_not is None for a in answers):
-            x, w, b = case.arrays()
+            x, w, b = case.arrays(dtype, integers=True)
             case.call(x, w, b, strategy=name)
             break
 print(KernelFile.hits, KernelFile.misses)
@@ -94,12 +95,12 @@ def broadcast(self, scalar):
 Simd.broadcast = broadcast
 """),
     "microkernels/sweep.py": (2, """
-plain = make_sweep
-def make_sweep(mr, nv, lanes):
+plain = make_panel_sweep
+def make_panel_sweep(mr, nv, lanes):
     once = plain(mr, nv, lanes)
-    def twice(y, w, x, b, table, terms, rows, count, first):
-        once(y, w, x, b, table, terms, rows, count, first)
-        once(y, w, x, b, table, terms, rows, count, 0)
+    def twice(y, w, panel, x, b, table, terms, rows, count, first):
+        once(y, w, panel, x, b, table, terms, rows, count, first)
+        once(y, w, panel, x, b, table, terms, rows, count, 0)
     return inline(twice, mr, nv, lanes)
 """),
     # the places of the words in the record that compiled code reads

@@ -10,8 +10,10 @@ import pytest
 
 from numbaconv import cli, conv2d
 from numbaconv.bench import compare, networks, peers, sample, tables
+from numbaconv.bench.ceiling import Ceiling
 from numbaconv.bench.clock import interleaved
 from numbaconv.bench.layers import square
+from numbaconv.bench.peer import Peer
 
 CONV2D = """network,name,category,mb,g,ic,ih,iw,oc,kh,kw,sh,sw,ph,pw,dh,dw,oh,ow,prh,prw,torch_sym_pad,gmac_mb1
 net|other,plain,3x3s1,1,1,4,9,11,6,3,3,1,1,1,1,1,1,9,11,1,1,1,0
@@ -39,34 +41,35 @@ def test_bench(files, tmp_path, capsys):
     figures = tmp_path / "figures.csv"
     assert cli.main(["bench", "--layers", *files, "--seconds", "0.001", "--csv", str(figures)]) == 0
     printed = capsys.readouterr().out
-    assert "4 layers, 0 of ours wrong" in printed
+    assert "4 comparisons, 0 of ours wrong" in printed
     assert "net impossible: no output along height" in printed
-    rows = list(csv.DictReader(figures.read_text().splitlines()))
+    rows = [row for row in csv.DictReader(figures.read_text().splitlines()) if row["contender"] == "plan"]
     assert [row["layer"] for row in rows] == ["net plain", "net uneven", "wave causal", "gan up"]
-    assert all(0 <= float(row["plan_error"]) <= 1 for row in rows)
+    assert all(0 <= float(row["error"]) <= 1 for row in rows)
     assert "s2 p0:1 d1" in rows[1]["problem"]
     assert "p4:0" in rows[2]["problem"]
 
 
-@pytest.mark.parametrize("peer", ["torch", "scipy"])
+@pytest.mark.parametrize("peer", peers.PEERS)
 def test_bench_against(files, capsys, peer):
-    pytest.importorskip(peer)
+    for package in peers.PEERS[peer].packages:
+        pytest.importorskip(package)
     command = ["bench", "--layers", *files, "--against", peer, "--seconds", "0.001", "--threads", "1"]
     assert cli.main(command) == 0
     printed = capsys.readouterr().out
     assert "wrong:" not in printed
-    assert f"{peer} over numbaconv" in printed
+    assert "best peer" in printed
 
 
 def test_limits(files, capsys):
     assert cli.main(["bench", "--layers", *files, "--filter", "depthwise", "--seconds", "0.001"]) == 0
-    assert "1 layers" in capsys.readouterr().out
+    assert "1 comparisons" in capsys.readouterr().out
     assert cli.main(["bench", "--layers", *files, "--memory", "-1"]) == 0
     assert "skipped, its arrays take" in capsys.readouterr().out
 
 
 def test_missing_and_unknown_peers(files, monkeypatch, capsys):
-    monkeypatch.setitem(peers.PEERS, "absent", peers.Peer("no_such_package", peers.torch_call))
+    monkeypatch.setitem(peers.PEERS, "absent", Peer(("no_such_package",), peers.torch.make, True))
     assert cli.main(["bench", "--layers", *files, "--against", "absent"]) == 2
     assert 'pip install "numbaconv[peers]"' in capsys.readouterr().err
     assert cli.main(["bench", "--layers", *files, "--against", "nobody"]) == 2
@@ -82,10 +85,10 @@ def test_wrong_and_failing_peers_are_reported(monkeypatch):
     def failing(layer, x, w, b, threads):
         return lambda: importlib.import_module("no_such_package")
 
-    monkeypatch.setitem(peers.PEERS, "wrong", peers.Peer("numpy", wrong))
-    monkeypatch.setitem(peers.PEERS, "failing", peers.Peer("numpy", failing))
+    monkeypatch.setitem(peers.PEERS, "wrong", Peer(("numpy",), wrong, True))
+    monkeypatch.setitem(peers.PEERS, "failing", Peer(("numpy",), failing, True))
     layer = square("small", "3x3", (4, 6), 9, 3)
-    result = compare.compare(layer, compare.Setting(("wrong", "failing"), "float32", 1, 0.001))
+    result = compare.compare(layer, compare.Setting(("wrong", "failing"), "float32", 1, 0.001, Ceiling(1.0, 1.0, 1.0)))
     assert result.remarks["wrong"].startswith("wrong: error")
     assert result.remarks["failing"].startswith("refused: No module named")
     assert result.peers == ()
@@ -126,6 +129,31 @@ def test_demo(monkeypatch, capsys, tmp_path):
     assert text.endswith("after\n")
     assert "| **MobileNetV2** |" in text
     assert "old" not in text
+
+
+def test_filters(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("cv2")
+    for name, value in {"SIDES": (3,), "TAPS": (5,), "PIXELS": 32, "SAMPLES": 100}.items():
+        monkeypatch.setattr(f"numbaconv.bench.filters.{name}", value)
+    page = tmp_path / "signal.md"
+    page.write_text(f"{tables.BEGIN.format('python -m numbaconv filters --markdown docs/signal.md')}\n{tables.END}\n")
+    assert cli.main(["filters", "--seconds", "0.001", "--markdown", str(page)]) == 0
+    printed = capsys.readouterr()
+    assert "Gaussian 3x3, uint8 32x32" in printed.err
+    assert printed.out.strip() in page.read_text()
+
+
+def test_accuracy(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("numbaconv.bench.accuracy.CHANNELS", (8, 32))
+    monkeypatch.setattr("numbaconv.bench.accuracy.DRAWS", 1)
+    page = tmp_path / "accuracy.md"
+    command = "python -m numbaconv accuracy --markdown docs/accuracy.md"
+    page.write_text(f"{tables.BEGIN.format(command)}\n{tables.END}\n")
+    assert cli.main(["accuracy", "--markdown", str(page)]) == 0
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) > 3
+    assert all(cell == "-" or float(cell.split("(")[1].rstrip(") |")) < 1 for row in rows for cell in row[1:])
+    assert "F(4x4,3x3)" in page.read_text()
 
 
 def test_explain_and_info(capsys):

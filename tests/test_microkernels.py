@@ -17,7 +17,7 @@ from numbaconv.codegen import host
 from numbaconv.codegen.jit import DISABLED, inline
 from numbaconv.microkernels.pack import copy_rows, gather_rows, split_rows
 from numbaconv.microkernels.sweep import make_sweep
-from numbaconv.microkernels.tile import TILES, Tile, gemm_tile, row_tile
+from numbaconv.microkernels.tile import ROW_TILE_HEIGHTS, TILES, Tile, gemm_column, row_tile
 
 pytestmark = pytest.mark.skipif(DISABLED, reason="NUMBA_DISABLE_JIT: the plain meaning is all there is")
 
@@ -57,8 +57,8 @@ def make_tile(mr, nv, lanes):
     def tile(y, w, x, b, table, places, steps, terms, rows, first):
         vectors, taps, y_base, w_base, x_base, b_base = places
         y_row, w_row = steps
-        gemm_tile(
-            (y, y_base, y_row), (w, w_base, w_row), (x, x_base), (b, b_base), (table, vectors, taps),
+        gemm_column(
+            (y, y_base, y_row), (w, w_base, w_row, w_row), (x, x_base), (b, b_base), (table, vectors, taps),
             terms, rows, first, mr, nv, lanes,
         )  # fmt: skip
 
@@ -141,26 +141,35 @@ def test_sweep(dtype, mr, nv, lanes):
         )
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_row_tile(dtype, stride, kernel):
-    lanes, nv = HOST // SIZE[dtype], 4
+@pytest.mark.parametrize(("stride", "nv", "pairs"), [(1, 8, 1), (1, 4, 2), (2, 4, 1), (2, 4, 2)])
+@pytest.mark.parametrize("height", ROW_TILE_HEIGHTS)
+def test_row_tile(dtype, stride, nv, pairs, height):
+    lanes = HOST // SIZE[dtype]
 
-    def tile(y, w, x, b, rows, count, y_row, x_row, x_phase):
-        row_tile((y, 2, y_row), (w, 1), (x, 3, x_row, x_phase), (b, 1), rows, count, kernel, stride, nv, lanes)
+    def tile(y, w, x, b, pitch, inside, rows, count, taps, dilation, first, y_row, x_row):
+        row_tile((y, 2, y_row), (w, 1, taps), (x, 3, x_row), (b, 1), pitch, inside, rows, count, height, taps, dilation,
+                 first, pairs, stride, nv, lanes)  # fmt: skip
 
-    compiled = inline(tile, "test", dtype, kernel, stride)
+    compiled = inline(tile, "test", dtype, stride, nv, pairs, height)
     rng = np.random.default_rng(0)
-    for rows, count in product(range(1, nv + 1), (1, lanes - 1, lanes, lanes + 1, 2 * lanes + 3)):
-        x_phase = 3 * lanes + kernel
-        x_row, y_row = stride * x_phase, count + 2
-        x = integers(rng, 3 + (nv * stride + kernel) * x_row + lanes, dtype)
-        w, b, y = (integers(rng, n, dtype) for n in (1 + kernel**2, 2, 2 + nv * y_row + lanes))
-        expected = y.copy()
-        tile(expected, w, x, b, rows, count, y_row, x_row, x_phase)
-        compiled(y, w, x, b, rows, count, y_row, x_row, x_phase)
-        np.testing.assert_array_equal(y, expected, f"{rows} rows of {count}")
+    for rows, count in product((1, nv - 1, nv, nv + 2), (1, lanes - 1, lanes, 2 * lanes + 3)):
+        for taps, dilation, first, (top, low, left, right) in (
+            (3, 1, 1, (0, 0, 0, 0)),
+            (4, 1, 0, (1, 2, 3, 1)),
+            (1, 1, 1, (2, 100, 0, 0)),
+            (2, 1 if stride > 1 else 3, 0, (0, 1, 2 * lanes, 0)),
+        ):
+            lines, columns = (rows - 1) * stride + height, (count - 1) * stride + (taps - 1) * dilation + 1
+            x_row, y_row = columns + 1, count + 2
+            pitch = lines * x_row, height * taps, rows * y_row
+            x = integers(rng, 3 + pairs * pitch[0], dtype)  # the last line ends where the memory does
+            w, b, y = (integers(rng, n, dtype) for n in (1 + pairs * pitch[1], 3, 2 + pairs * pitch[2]))
+            inside = top, max(top, lines - low), left, columns - right
+            expected = y.copy()
+            tile(expected, w, x, b, pitch, inside, rows, count, taps, dilation, first, y_row, x_row)
+            compiled(y, w, x, b, pitch, inside, rows, count, taps, dilation, first, y_row, x_row)
+            np.testing.assert_array_equal(y, expected, f"{rows} rows of {count}, {taps} taps, {inside}")
 
 
 # ---- packing ---------------------------------------------------------------------------------------------------------
@@ -221,7 +230,7 @@ def test_gather_rows(dtype):
     table = np.array([-1, *taps, *pieces], np.int64)
 
     def call(target, source, table, terms, count):
-        gather_rows((target, 3, 5 * lanes), (source, 5), (table, 1, 11, count), terms, lanes)
+        gather_rows((target, 3, 5 * lanes), (source, 5, source.size), (table, 1, 11, count), terms, lanes)
 
     compare(call, dtype, (target, source, table), *product(range(6), range(5)))
 
@@ -264,7 +273,10 @@ def test_inner_loop_is_nothing_but_fma(dtype, mr, nv, lanes):
             found.append(len(fused))
             assert not re.search(stack, "".join(loop)), "\n".join(loop)
             assert len(loop) < 2.5 * len(fused) + 8, "\n".join(loop)
-    assert found and all(count % (mr * nv) == 0 for count in found), f"{found} fma's in the inner loops, not {mr * nv}"
+    half = (mr + 1) // 2 * nv  # of the tile for what is left
+    assert found and max(found) % (mr * nv) == 0 and all(count % half == 0 for count in found), (
+        f"{found} fma's in the inner loops, not {mr * nv} or {half}"
+    )
 
 
 # ---- other processors ------------------------------------------------------------------------------------------------

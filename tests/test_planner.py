@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import conv, problems, transposed
@@ -23,39 +25,41 @@ MACHINES = {
 
 # name: (layer, choice on AVX2, choice on AVX-512)
 LAYERS = {
-    "resnet stem": (conv((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3), "direct", "direct"),
+    "resnet stem": (conv((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3), "direct", "im2col"),
     "resnet 56 3x3": (conv((1, 64, 56, 56), (64, 64, 3, 3), padding=1), "winograd", "winograd"),
     "resnet 56 3x3 s2": (conv((1, 128, 56, 56), (128, 128, 3, 3), stride=2, padding=1), "im2col", "im2col"),
-    "resnet 14 3x3": (conv((1, 256, 14, 14), (256, 256, 3, 3), padding=1), "direct", "im2col"),
-    "resnet 7 3x3": (conv((1, 512, 7, 7), (512, 512, 3, 3), padding=1), "direct", "im2col"),
+    "resnet 14 3x3": (conv((1, 256, 14, 14), (256, 256, 3, 3), padding=1), "winograd", "winograd"),
+    "resnet 7 3x3": (conv((1, 512, 7, 7), (512, 512, 3, 3), padding=1), "winograd", "winograd"),
     "resnet 56 1x1": (conv((1, 64, 56, 56), (256, 64, 1, 1)), "pointwise", "pointwise"),
     "resnet 7 1x1": (conv((1, 2048, 7, 7), (512, 2048, 1, 1)), "pointwise", "pointwise"),
     "resnet shortcut 1x1 s2": (conv((1, 256, 56, 56), (512, 256, 1, 1), stride=2), "im2col", "im2col"),
-    "resnext 3x3 g32": (conv((1, 128, 56, 56), (128, 4, 3, 3), padding=1, groups=32), "direct", "direct"),
+    "resnext 3x3 g32": (conv((1, 128, 56, 56), (128, 4, 3, 3), padding=1, groups=32), "direct", "depthwise"),
     "mobilenet 3x3": (conv((1, 96, 56, 56), (96, 1, 3, 3), padding=1, groups=96), "depthwise", "depthwise"),
-    "mobilenet 3x3 s2": (
-        conv((1, 96, 112, 112), (96, 1, 3, 3), padding=1, stride=2, groups=96), "depthwise", "depthwise"
-    ),
+    "mobile 3x3 s2": (conv((1, 96, 56, 56), (96, 1, 3, 3), padding=1, stride=2, groups=96), "depthwise", "depthwise"),
     "mobilenet 7 3x3": (conv((1, 960, 7, 7), (960, 1, 3, 3), padding=1, groups=960), "depthwise", "depthwise"),
     "efficientnet 5x5": (conv((1, 240, 28, 28), (240, 1, 5, 5), padding=2, groups=240), "depthwise", "depthwise"),
     "convnext 7x7": (conv((1, 96, 56, 56), (96, 1, 7, 7), padding=3, groups=96), "depthwise", "depthwise"),
-    "replknet 31x31": (conv((1, 128, 56, 56), (128, 1, 31, 31), padding=15, groups=128), "banded", "banded"),
+    "replknet 31x31": (conv((1, 128, 56, 56), (128, 1, 31, 31), padding=15, groups=128), "fft", "fft"),
     "grey 3x3": (conv((1, 1, 1024, 1024), (1, 1, 3, 3), padding=1), "depthwise", "depthwise"),
-    "grey 15x15": (conv((1, 1, 512, 512), (1, 1, 15, 15), padding=7), "banded", "banded"),
-    "grey 1x31": (conv((1, 1, 512, 512), (1, 1, 1, 31), padding=(0, 15)), "direct", "direct"),
+    "grey 15x15": (conv((1, 1, 512, 512), (1, 1, 15, 15), padding=7), "fft", "depthwise"),
+    "grey 63x63": (conv((1, 1, 512, 512), (1, 1, 63, 63), padding=31), "fft", "fft"),
+    "blur 31x31 of 16 channels": (conv((1, 16, 256, 256), (16, 16, 31, 31), padding=15), "fft", "fft"),
+    "grey 1x31": (conv((1, 1, 512, 512), (1, 1, 1, 31), padding=(0, 15)), "depthwise", "depthwise"),
     "grey 31x1": (conv((1, 1, 512, 512), (1, 1, 31, 1), padding=(15, 0)), "direct", "direct"),
-    "patches 16x16 s16": (conv((1, 3, 224, 224), (768, 3, 16, 16), stride=16), "direct", "direct"),
-    "to one channel 1x1": (conv((1, 64, 128, 128), (1, 64, 1, 1)), "pointwise", "direct"),
+    "patches 16x16 s16": (conv((1, 3, 224, 224), (768, 3, 16, 16), stride=16), "im2col", "im2col"),
+    "to one channel 1x1": (conv((1, 64, 128, 128), (1, 64, 1, 1)), "direct", "direct"),
     "fully connected": (conv((1, 2048, 1, 1), (1000, 2048, 1, 1)), "dot", "dot"),
     "classifier of 64 images": (conv((64, 512, 1, 1), (100, 512, 1, 1)), "dot", "dot"),
-    "atrous 3x3 d12": (conv((1, 256, 33, 33), (256, 256, 3, 3), padding=12, dilation=12), "im2col", "im2col"),
-    "speech 1-D k10 s5": (conv((1, 1, 16000), (512, 1, 10), stride=5), "direct", "direct"),
-    "fir 1-D of 500 taps": (conv((1, 1, 100000), (1, 1, 500)), "direct", "direct"),
+    "atrous 3x3 d12": (conv((1, 256, 33, 33), (256, 256, 3, 3), padding=12, dilation=12), "winograd", "winograd"),
+    "speech 1-D k10 s5": (conv((1, 1, 16000), (512, 1, 10), stride=5), "im2col", "im2col"),
+    "fir 1-D of 500 taps": (conv((1, 1, 100000), (1, 1, 500)), "fft", "fft"),
+    "fir 1-D of 60 taps": (conv((1, 1, 100000), (1, 1, 60)), "fft", "direct"),
+    "tcn 1-D of 128 taps": (conv((1, 64, 10000), (64, 64, 128)), "fft", "fft"),
     "video 3x3x3": (conv((1, 64, 8, 28, 28), (64, 64, 3, 3, 3), padding=1), "winograd", "winograd"),
-    "tiny": (conv((1, 8, 8, 8), (8, 8, 3, 3), padding=1), "direct", "im2col"),
-    "decoder k2 s2": (transposed((1, 128, 28, 28), (128, 64, 2, 2), stride=2), "transposed", "transposed"),
+    "tiny": (conv((1, 8, 8, 8), (8, 8, 3, 3), padding=1), "direct", "depthwise"),
+    "decoder k2 s2": (transposed((1, 128, 28, 28), (128, 64, 2, 2), stride=2), "subpixel", "subpixel"),
     "decoder k4 s2": (transposed((1, 256, 16, 16), (256, 128, 4, 4), stride=2, padding=1), "transposed", "transposed"),
-    "vocoder 1-D k16 s8": (transposed((1, 256, 100), (256, 128, 16), stride=8, padding=4), "transposed", "transposed"),
+    "vocoder 1-D k16 s8": (transposed((1, 256, 100), (256, 128, 16), stride=8, padding=4), "transposed", "subpixel"),
 }  # fmt: skip
 
 
@@ -79,6 +83,27 @@ def test_every_cost_is_a_time(name, machine):
         assert answer.cost is None or 0 < answer.cost < 3600
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_costs_are_cycles_of_the_clock(name):
+    """So that a measured clock changes no choice between them; only the last resort is timed by the wall."""
+    problem, usual = LAYERS[name][0].problem().folded(), MACHINES["avx512"]
+    twice = replace(usual, clock=2 * usual.clock, bandwidth=2 * usual.bandwidth)
+    for slow, fast in zip(planner.ask(problem, usual), planner.ask(problem, twice), strict=True):
+        if slow.cost is not None and slow.strategy != "generic":
+            assert fast.cost == pytest.approx(slow.cost / 2), slow.strategy
+
+
+def test_weights_that_no_cache_holds_cost_winograd():
+    """Its transformed weights are four times as many as those that direct summation reads."""
+    problem = conv((1, 256, 28, 28), (256, 256, 3, 3), padding=1).problem().folded()
+    ratios = []
+    for l2, l3 in ((2**26, 2**28), (2**20, 2**21)):
+        answers = planner.ask(problem, replace(MACHINES["avx512"], l2=l2, l3=l3))
+        costs = {answer.strategy: answer.cost for answer in answers}
+        ratios.append(costs["winograd"] / costs["direct"])
+    assert ratios[0] < ratios[1]
+
+
 def test_plans_are_remembered_frozen_and_printed_on_one_line():
     for case, *_ in LAYERS.values():
         problem = case.problem()
@@ -88,6 +113,20 @@ def test_plans_are_remembered_frozen_and_printed_on_one_line():
         assert text.startswith("(") and text.endswith(")") and "\n" not in text and " at 0x" not in text
         with pytest.raises(AttributeError):
             plan.problem = problem
+
+
+@pytest.mark.parametrize("strategy", [s.name for s in strategies() if not s.sums_directly])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_strategies_of_other_sums_leave_to_others_is_summed_directly(strategy, kernel, dtype):
+    """Two of them that hand a problem to each other would never end."""
+    for channels, pixels in ((16, 112), (64, 56), (128, 28), (256, 14)):
+        case = conv((1, channels, pixels, pixels), (channels, channels, kernel, kernel), padding=kernel // 2)
+        problem = case.problem(dtype)
+        answers = planner.ask(problem.folded(), planner.machines.host())
+        if next(answer.why_not for answer in answers if answer.strategy == strategy) is None:
+            child = planner.plan(problem, strategy).direct
+            assert child is None or strategies()[NAMES.index(child.strategy)].sums_directly
 
 
 def test_equal_costs_go_to_the_first_of_the_table():

@@ -19,7 +19,11 @@ def bound(operation, x, w, b, dtype, factor=1.0, **geometry):
     """The largest error of each output, for ``operation`` = reference.conv or reference.conv_transpose."""
     info = np.finfo(dtype)
     size = operation(np.abs(x), np.abs(w), None if b is None else np.abs(b), **geometry)
-    channels = w.shape[0] // geometry.get("groups", 1) if operation is reference.conv_transpose else w.shape[1]
+    channels = w.shape[1]
+    if operation is reference.conv_transpose:
+        channels = w.shape[0] // geometry.get("groups", 1)
+    if operation is reference.conv_weight:  # the sum is over images
+        channels = w.shape[0]
     roundings = channels * int(np.prod(w.shape[2:])) + 2
     if np.dtype(dtype).kind == "c":
         factor *= 8**0.5

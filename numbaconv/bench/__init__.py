@@ -1,1 +1,1 @@
-"""What measures: real layers, the clock, exact samples, the peak, and the commands `demo` and `bench` built of them."""
+"""What measures: real layers, the clock, exact samples, memory, and the commands `demo` and `bench` built of them."""

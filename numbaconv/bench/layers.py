@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, zip_longest
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,14 @@ class Layer:
         of = ConvProblem.of_transposed if self.transposed else ConvProblem.of
         return of(self.rank, self.x_shape, self.w_shape, dtype, **self.geometry())
 
+    @property
+    def flops(self) -> int:
+        """Two for each product of an input and a weight; the zeros that transposed ones insert are no input."""
+        if not self.transposed:
+            return self.problem("float32").flops
+        batch, _, *size = self.x_shape
+        return 2 * batch * prod(size) * prod(self.w_shape)
+
     def bytes(self, dtype: str) -> int:
         """Memory of input, weights and result."""
         shapes = self.x_shape, self.w_shape, self.problem(dtype).y_shape
@@ -109,6 +119,23 @@ def square(
     )
 
 
+def fairly(layers: Sequence[Layer]) -> list[Layer]:
+    """In an order of which every beginning is a fair sample: the kinds by turns, small and large layers of each.
+
+    Within a kind, by operations, the first is the median; from there, places follow in the order of reversed bits.
+    """
+    kinds: dict[str, list[Layer]] = {}
+    for layer in sorted(layers, key=lambda layer: layer.flops):
+        kinds.setdefault(layer.kind, []).append(layer)
+    spread = [[found[i - len(found) // 2] for i in _reversed_bits(len(found))] for found in kinds.values()]
+    return [layer for turn in zip_longest(*spread) for layer in turn if layer is not None]
+
+
+def _reversed_bits(count: int) -> list[int]:
+    """Numbers below ``count``, each far from those before it: 0, 1/2, 1/4, 3/4, ... of the next power of two."""
+    return sorted(range(count), key=lambda number: f"{number:032b}"[::-1])
+
+
 def read(path: Path, batch: int | None = None) -> Iterator[Layer]:
     """The layers of a CSV file: forward ones of any rank, or transposed ones (a column ``nd``).
 
@@ -120,6 +147,13 @@ def read(path: Path, batch: int | None = None) -> Iterator[Layer]:
         for row in csv.DictReader(file):
             layer = _transposed(row) if "nd" in row else _forward(row)
             yield layer if batch is None else replace(layer, x_shape=(batch, *layer.x_shape[1:]))
+
+
+def chosen(files: Iterable[Path], pattern: str, batch: int | None = None) -> Iterator[Layer]:
+    """The layers of several files whose name or kind matches the regular expression ``pattern``."""
+    matches = re.compile(pattern).search
+    every = chain.from_iterable(read(path, batch) for path in files)
+    return (layer for layer in every if matches(f"{layer} {layer.kind}"))
 
 
 def _forward(row: dict[str, str]) -> Layer:
@@ -144,7 +178,7 @@ def _transposed(row: dict[str, str]) -> Layer:
     groups = int(row["g"])
     return Layer(
         f"{_network(row)} {row['name']}",
-        f"transposed{row['nd']}d",
+        f"transposed {row['nd']}d",
         (int(row["mb"]), int(row["ic"]), *_numbers(row, "i", axes)),
         (int(row["ic"]), int(row["oc"]) // groups, *_numbers(row, "k", axes)),
         _numbers(row, "s", axes),

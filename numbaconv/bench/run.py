@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 import numbaconv
-from numbaconv.bench import layers, report
-from numbaconv.bench.compare import OURS, Comparison, Setting, compare
+from numbaconv.bench import figures, layers, plots, report
+from numbaconv.bench.compare import Comparison, Setting
 from numbaconv.bench.layers import Layer
-from numbaconv.bench.peers import PEERS
-from numbaconv.bench.progress import progress
+from numbaconv.bench.peer import RefusedError
+from numbaconv.bench.progress import Progress, progress
+from numbaconv.bench.worker import LostError, Worker
 from numbaconv.codegen import host
-from numbaconv.microkernels import peak
+
+Job = tuple[Layer, Setting]
 
 
 @dataclass(frozen=True)
@@ -28,48 +29,71 @@ class Selection:
     mib: int = 2048  # input, weights and result of a layer; larger ones are skipped, and said so
 
 
-def run(files: Sequence[Path], selection: Selection, setting: Setting, csv: Path | None = None) -> bool:
-    """Print the comparison of all layers; False where one of our results was wrong."""
-    for peer in setting.peers:
-        PEERS[peer].check()
-    chosen = list(islice(_chosen(files, selection), selection.limit))
+def run(
+    files: Sequence[Path], selection: Selection, settings: Sequence[Setting], csv: Path | None, plot: Path | None
+) -> bool:
+    """Print the comparison of all layers in all settings; False where a result of ours was wrong or lost."""
+    peers = settings[0].peers
+    chosen = list(islice(layers.chosen(files, selection.pattern, selection.batch), selection.limit))
+    if csv is not None:
+        csv.unlink(missing_ok=True)
     results: list[Comparison] = []
-    with progress(len(chosen)) as bar:
-        top = peak.measure(setting.dtype, setting.threads)
-        bar.line(f"numbaconv {numbaconv.__version__} on {host.name()}, {setting.threads} threads, {setting.dtype}; "
-                 f"measured peak {top:.0f} GFLOP/s; best times, by turns in one process")  # fmt: skip
-        bar.line(report.head(setting.peers))
+    good = True
+    with progress(len(chosen) * len(settings)) as bar:
+        bar.line(f"numbaconv {numbaconv.__version__} on {host.name()}; best times, by turns in one process")
+        for setting in settings:
+            bar.line(f"{setting.dtype}, {setting.threads} threads: {setting.ceiling}")
+        bar.line(report.head(peers))
+        jobs = [
+            (layer, setting) for layer in usable(chosen, settings[0].dtype, selection.mib, bar) for setting in settings
+        ]
         try:
-            for layer in bar.over(chosen):
-                result = _compared(layer, selection, setting)
-                if isinstance(result, str):
-                    bar.line(f"{layer}: {result}")
-                else:
+            for (layer, _), result in compared(jobs, bar):
+                if isinstance(result, Comparison):
                     results.append(result)
-                    bar.line(report.line(result, setting.peers, top))
+                    bar.line(report.line(result, peers))
+                    if csv is not None:
+                        figures.append(csv, result)
+                else:
+                    good &= isinstance(result, RefusedError)
+                    bar.line(f"{layer}: {result}")
         except KeyboardInterrupt:
             bar.line("interrupted; of the layers so far:")
-        for text in report.summary(results, setting.peers):
+        for text in report.summary(results, peers):
             bar.line(text)
-        wrong = [result for result in results if any(name in result.remarks for name in OURS)]
-        bar.line(f"\n{len(results)} layers, {len(wrong)} of ours wrong")
-    if csv:
-        report.write_csv(csv, results, (*OURS, *setting.peers), top)
-    return not wrong
+        wrong = [result for result in results if result.wrong]
+        bar.line(f"\n{len(results)} comparisons, {len(wrong)} of ours wrong")
+    if plot is not None and not plots.draw(results, plot):
+        print(f"{plot} is not drawn, as no layer was computed by a peer")
+    return good and not wrong
 
 
-def _compared(layer: Layer, selection: Selection, setting: Setting) -> Comparison | str:
-    """The comparison, or why there is none."""
+def compared(jobs: Sequence[Job], bar: Progress) -> Iterator[tuple[Job, Comparison | RefusedError | LostError]]:
+    """Each job's comparison, or what was in its way; a process for each dtype and number of threads."""
+    workers: dict[tuple[str, int], Worker] = {}
     try:
-        need = layer.bytes(setting.dtype) >> 20
-        if need > selection.mib:
-            return f"skipped, its arrays take {need} MiB of the {selection.mib} allowed (--memory)"
-        return compare(layer, setting)
-    except (ValueError, TypeError) as error:  # a layer that is no convolution, or that --strategy refuses
-        return str(error)
+        for layer, setting in bar.over(jobs):
+            worker = workers.setdefault((setting.dtype, setting.threads), Worker())
+            try:
+                yield (layer, setting), worker.compare(layer, setting)
+            except (RefusedError, LostError) as error:
+                yield (layer, setting), error
+    finally:
+        for worker in workers.values():
+            worker.stop()
 
 
-def _chosen(files: Sequence[Path], selection: Selection) -> chain[Layer]:
-    pattern = re.compile(selection.pattern)
-    every = (layers.read(path, selection.batch) for path in files)
-    return chain.from_iterable((layer for layer in found if pattern.search(f"{layer} {layer.kind}")) for found in every)
+def usable(chosen: Sequence[Layer], dtype: str, mib: int, bar: Progress) -> list[Layer]:
+    """The layers that are convolutions, of no more than ``mib`` MiB; the others are named."""
+    found = []
+    for layer in chosen:
+        try:
+            need = layer.bytes(dtype) >> 20
+        except ValueError as error:
+            bar.line(f"{layer}: {error}")
+            continue
+        if need > mib:
+            bar.line(f"{layer}: skipped, its arrays take {need} MiB of the {mib} allowed")
+            continue
+        found.append(layer)
+    return found

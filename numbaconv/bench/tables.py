@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import exp, log
 from pathlib import Path
 
@@ -17,10 +17,23 @@ def row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(parts).rstrip()
 
 
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as GitHub shows it, its first column to the left."""
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a plain table, as wide as its cells, numbers to the right."""
+    widths = [max(map(len, cells)) for cells in zip(head, *rows, strict=True)]
+    sides = [width if number else -width for width, number in zip(widths, _numbers(head, rows), strict=True)]
+    return [row(cells, sides) for cells in (head, *rows)]
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table as GitHub shows it, numbers to the right."""
+    lines = [head, ["---:" if number else "---" for number in _numbers(head, rows)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[bool]:
+    """Which columns are numbers, by their first cell; never the first column, which names the row."""
+    first = rows[0] if rows else head
+    return [i > 0 and cell[:1] in "-0123456789" for i, cell in enumerate(first)]
 
 
 def replace_between_markers(path: Path, command: str, text: str) -> None:
@@ -33,6 +46,7 @@ def replace_between_markers(path: Path, command: str, text: str) -> None:
     path.write_text(f"{whole[:start]}{begin}\n\n{text}\n\n{whole[stop:]}", encoding="utf-8")
 
 
-def geometric_mean(values: Sequence[float]) -> float:
+def geometric_mean(values: Sequence[float], weights: Sequence[float] | None = None) -> float:
     """The mean of ratios, in which 2 and 1/2 cancel."""
-    return exp(sum(map(log, values)) / len(values))
+    weights = weights or [1.0] * len(values)
+    return exp(sum(weight * log(value) for value, weight in zip(values, weights, strict=True)) / sum(weights))

@@ -5,23 +5,26 @@
 less the padding, for the block's output rows r and columns, all taps t. With a stride, the columns of one phase
 ``(t*dw) % sw`` lie side by side, so that a vector of neighbouring outputs is always a vector of neighbours here. Rows
 are shared between taps, ``slot = (r*sh + t*dh) / gcd``, unless the dilation leaves so many unused ones between them
-that a set of rows for each tap is smaller. Outside the input there are zeros, so loops never ask where the border is.
+that a set of rows for each tap is smaller. Outside the input there are zeros, or what `border` says, so loops never
+ask where the border is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from typing import NamedTuple
 
 import numpy as np
 
+from numbaconv.blocking.border import Border
+from numbaconv.microkernels import border as ends
 from numbaconv.problem import ConvProblem
 
 # The words of a halo in the geometry record: `Halo.words`.
 GEOMETRY = (
-    "in_d in_h in_w halo_planes halo_rows halo_cycle halo_step halo_cycle_step halo_phases halo_width halo_fill "
-    "stride_d stride_h stride_w dilation_d pad_d pad_h pad_w"
+    f"{ends.GEOMETRY} in_d in_h in_w halo_planes halo_rows halo_cycle halo_step halo_cycle_step halo_phases halo_width "
+    "halo_fill stride_d stride_h stride_w dilation_d pad_d pad_h pad_w"
 )
 
 
@@ -113,11 +116,24 @@ class Halo:
         """Where each output row starts, shape ``(rows,)``."""
         return np.arange(self.rows) * (self._slots.row * self.row_pitch)
 
-    def words(self) -> dict[str, int]:
-        """The geometry words that `pack_halo` reads; it also finds `phases` in the table, at ``phase_table``."""
+    def border(self, row_blocks: int, col_blocks: int) -> Border:
+        """What lies beyond the ends of the input, for halos of so many blocks."""
         p = self.problem
+        starts = p.out_size[0] - 1, row_blocks * self.rows - 1, col_blocks * self.cols + self._reach + 1
+        reach = [d * (k - 1) + 1 for d, k in zip(p.dilation, p.kernel, strict=True)]
+        reach[2] = 0  # counted in its phases
+        d, h, w = (n * s + r - lo for n, s, r, (lo, _) in zip(starts, p.stride, reach, p.padding, strict=True))
+        return Border(p, (d, h, w))
+
+    def words(self, border: Border | None = None, at: int = 0) -> dict[str, int]:
+        """The geometry words that `pack_halo` reads; it also finds `phases` in the table, at ``phase_table``.
+
+        The table of ``border`` lies at ``at``; without one, the input is an array with zeros around it.
+        """
+        p = self.problem
+        border = border or Border(replace(p, padding_mode="zeros", x_dtype="", prologue=None), p.in_size)
         slots = self._slots
-        return {
+        return border.words(at) | {
             "in_d": p.in_size[0], "in_h": p.in_size[1], "in_w": p.in_size[2],
             "halo_planes": p.kernel[0], "halo_rows": slots.total, "halo_cycle": slots.cycle, "halo_step": slots.step,
             "halo_cycle_step": slots.cycle_step, "halo_phases": len(self.phases), "halo_width": self.width,

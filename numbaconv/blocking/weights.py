@@ -28,18 +28,27 @@ def pack_panels(weight: np.ndarray, mr: int) -> Weights:
     return Weights(np.ascontiguousarray(panels).reshape(-1), True)
 
 
-def borrow(weight: np.ndarray) -> Weights:
-    """The user's array as it is, if it is contiguous, else a copy of it."""
+def borrow(weight: np.ndarray, transposed: bool = False) -> Weights:
+    """The user's array as it is, if it is contiguous, else a copy of it.
+
+    That of a transposed problem, whose flipped and swapped view ``weight`` is, is ``(in, out/groups, *kernel)``.
+    """
+    if transposed:
+        weight = weight[..., ::-1, ::-1, ::-1].swapaxes(1, 2)
     return Weights(np.ascontiguousarray(weight).reshape(-1), False)
 
 
-def steps(groups_rows: int, terms: int, taps: int, mr: int, packed: bool) -> dict[str, int]:
+def steps(groups_rows: int, terms: int, taps: int, mr: int, packed: bool, transposed: bool = False) -> dict[str, int]:
     """The geometry words of the weights: what to add for a group, a row of tiles (per row), a row, a channel."""
     if packed:
         return {"w_group": -(-groups_rows // mr) * mr * terms, "w_step": terms, "w_row": 1, "w_channel": taps * mr}
+    if transposed:
+        return {"w_group": groups_rows * terms, "w_step": taps, "w_row": taps, "w_channel": groups_rows * taps}
     return {"w_group": groups_rows * terms, "w_step": terms, "w_row": terms, "w_channel": taps}
 
 
-def offsets(channels: int, taps: int, mr: int, packed: bool) -> np.ndarray:
-    """Offset of each term of a block of channels."""
-    return np.arange(channels * taps) * (mr if packed else 1)
+def offsets(channels: int, taps: int, mr: int, packed: bool, rows_of_transposed: int = 0) -> np.ndarray:
+    """Offset of each term of a block of channels; the user's own kernels of a transposed problem run backwards."""
+    if packed or not rows_of_transposed:
+        return np.arange(channels * taps) * (mr if packed else 1)
+    return (np.arange(channels)[:, None] * (rows_of_transposed * taps) + np.arange(taps)[::-1]).ravel()

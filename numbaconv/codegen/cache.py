@@ -25,12 +25,12 @@ from numba.core import compiler, config
 from numba.core.serialize import dumps
 
 PACKAGE = Path(__file__).resolve().parent.parent
-KERNEL_ROOMS = ("codegen", "microkernels", "strategies", "interop")
+KERNEL_ROOMS = ("blocking", "codegen", "microkernels", "strategies")
 
 
 @lru_cache(1)
 def digest() -> str:
-    """SHA-256 over the kernel sources and the compiler's versions and options."""
+    """SHA-256 over the kernel sources, and the compiler's versions and options."""
     sha = hashlib.sha256(repr((numba.__version__, llvmlite.__version__, sys.version_info[:3], config.OPT)).encode())
     for room in KERNEL_ROOMS:
         for source in sorted((PACKAGE / room).glob("*.py")):
@@ -50,6 +50,21 @@ def directory() -> Path | None:
             return path
     except (OSError, RuntimeError):  # RuntimeError: no home directory
         return None
+
+
+def write(path: Path, data: bytes) -> None:
+    """Make or replace a file in one step, so that no reader meets half of it; do nothing where that is impossible."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+        temporary.replace(path)
+    except OSError:  # a full disk or a place that became read-only
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
 
 def _user_cache() -> Path:
@@ -97,19 +112,9 @@ class KernelFile:
 
     def save_overload(self, signature: Any, result: Any) -> None:
         path = self._path(signature, result.codegen)
-        if path is None:
-            return
-        temporary = None
-        try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                temporary = Path(file.name)
-                payload = dumps(result._reduce())
-                file.write(hashlib.sha256(payload).digest() + payload)
-            temporary.replace(path)
-        except OSError:  # a full disk or a place that became read-only: the code is in memory all the same
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    temporary.unlink()
+        if path is not None:  # the code is in memory all the same
+            payload = dumps(result._reduce())
+            write(path, hashlib.sha256(payload).digest() + payload)
 
     # The rest of what a dispatcher may ask of its cache.
     def enable(self) -> None: ...

@@ -10,13 +10,34 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
 
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
 from numbaconv.codegen.jit import DISABLED
 from numbaconv.codegen.simd import WORD, Simd, word
 
-CONSTANTS = {"mr", "nv", "lanes", "kernel", "stride"}  # parameters of these names are compile-time ints
+# How far ahead of the terms packed weights are asked for: of a stream from the third cache the hardware fetches too
+# little. 512 -> 512, 3x3 on 7x7: 2.97 ms without, 2.29, 1.96, 1.74, 1.56 at 1/4, 1, 2, 8 KiB (Zen 5).
+AHEAD = 8192  # bytes
+
+# Parameters of these names are compile-time ints.
+CONSTANTS = {
+    "mr",
+    "nv",
+    "lanes",
+    "kernel",
+    "stride",
+    "pairs",
+    "mh",
+    "kh",
+    "mw",
+    "kw",
+    "radix",
+    "inverse",
+    "turned",
+    "wide",
+}
 
 
 def emitted_by(emitter: Callable[..., None]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -110,52 +131,98 @@ def counted(builder: Any, count: Any, *carried: Any) -> Any:
     builder.position_at_end(after)
 
 
-def gemm_tile(builder, y, w, x, b, table, terms, rows, first, mr, nv, lanes):  # type: ignore[no-untyped-def]
+def gemm_column(builder, y, w, x, b, table, terms, rows, first, mr, nv, lanes):  # type: ignore[no-untyped-def]
+    """Whole tiles in a loop of their own, since a call of a tile, arrays and all, costs as much as ten of its terms."""
+    (y, y_base, y_row), (w, w_base, w_row, w_step), (b, b_base) = y, w, b
+    tile = _Tile(builder, y, w, x, b, table, terms, first, nv, lanes)
+    whole = builder.sdiv(rows, word(mr))
+    with counted(builder, whole) as (t, _, _):
+        m = builder.mul(t, word(mr))
+        tile.emit(builder.add(y_base, builder.mul(m, y_row)), y_row, builder.add(w_base, builder.mul(m, w_step)), w_row,
+                  builder.add(b_base, m), mr)  # fmt: skip
+    m = builder.mul(whole, word(mr))
+    rest = builder.sub(rows, m)
+    at = (builder.add(y_base, builder.mul(m, y_row)), y_row, builder.add(w_base, builder.mul(m, w_step)), w_row,
+          builder.add(b_base, m))  # fmt: skip
+    half = (mr + 1) // 2
+    with builder.if_then(builder.icmp_signed(">", rest, word(0))):
+        if half == mr:
+            tile.emit(*at, mr, rest)
+            return
+        with builder.if_else(builder.icmp_signed(">", rest, word(half))) as (many, few):
+            with many:
+                tile.emit(*at, mr, rest)
+            with few:
+                tile.emit(*at, half, rest)
+
+
+class _Tile:
     """Registers: mr*nv accumulators, nv vectors of x, one broadcast of w (or none, where fma reads it from memory)."""
-    (y, y_base, y_row), (w, w_base, w_row), (x, x_base), (b, b_base) = y, w, x, b
-    table, vectors, taps = table
-    simd = Simd(builder, y.element, lanes)
-    row = _present_rows(builder, rows, mr)
-    w_at = [w.at(w_base, builder.mul(r, w_row)) for r in row]
-    where = [[table.get(vectors, word(3 * j + field)) for field in range(3)] for j in range(nv)]
-    x_at = [x.at(x_base, where[j][0]) for j in range(nv)]
 
-    with counted(builder, terms, *[simd.zero] * (mr * nv)) as (k, acc, assign):
-        tap = builder.add(taps, builder.shl(k, word(1)))
-        x_off, w_off = table.get(tap), table.get(tap, word(1))
-        v = [simd.load(builder.gep(place, [x_off])) for place in x_at]
-        new = []
-        for i in range(mr):
-            a = simd.broadcast(builder.load(builder.gep(w_at[i], [w_off])))
-            new += [simd.fma(a, v[j], acc[i * nv + j]) for j in range(nv)]
-        assign(new)
+    def __init__(  # type: ignore[no-untyped-def]
+        self, builder, y, w, x, b, table, terms, first, nv, lanes
+    ) -> None:
+        (x, x_base), (table, vectors, taps) = x, table
+        self.builder, self.simd = builder, Simd(builder, y.element, lanes)
+        self.y, self.w, self.b, self.table, self.taps, self.terms = y, w, b, table, taps, terms
+        where = [[table.get(vectors, word(3 * j + field)) for field in range(3)] for j in range(nv)]
+        self.x_at = [x.at(x_base, place) for place, _, _ in where]
+        self.y_off = [place for _, place, _ in where]
+        self.counts = [count for _, _, count in where]
+        self.full = builder.icmp_signed("==", self.counts[0], word(lanes))
+        for count in self.counts[1:]:
+            self.full = builder.and_(self.full, builder.icmp_signed("==", count, word(lanes)))
+        self.starts = builder.icmp_signed("!=", first, word(0))
 
-    y_at = [[y.at(y_base, builder.mul(word(i), y_row), where[j][1]) for j in range(nv)] for i in range(mr)]
-    whole = builder.icmp_signed("==", rows, word(mr))
-    for j in range(nv):
-        whole = builder.and_(whole, builder.icmp_signed("==", where[j][2], word(lanes)))
-    starts = builder.icmp_signed("!=", first, word(0))
-    bias = [b.at(b_base, r) for r in row]
-    with builder.if_else(whole) as (then, otherwise):
-        with then, builder.if_else(starts) as (fresh, added):
-            with fresh:
-                for i in range(mr):
-                    a = simd.broadcast(builder.load(bias[i]))
-                    for j in range(nv):
-                        simd.store(simd.add(acc[i * nv + j], a), y_at[i][j])
-            with added:
-                for i in range(mr):
-                    for j in range(nv):
-                        simd.store(simd.add(acc[i * nv + j], simd.load(y_at[i][j])), y_at[i][j])
-        with otherwise:
-            masks = [simd.first_lanes(where[j][2]) for j in range(nv)]
+    def emit(self, y_base: Any, y_row: Any, w_base: Any, w_row: Any, b_base: Any, mr: int, rows: Any = None) -> None:
+        """One tile; ``rows``: how many of its rows there are, if not all."""
+        builder = self.builder
+        row = [word(i) for i in range(mr)] if rows is None else _present_rows(builder, rows, mr)
+        sums = self._sums([self.w.at(w_base, builder.mul(r, w_row)) for r in row])
+        y_at = [[self.y.at(y_base, builder.mul(word(i), y_row), off) for off in self.y_off] for i in range(mr)]
+        bias = [self.b.at(b_base, r) for r in row]
+        if rows is not None:
             for i in range(mr):
                 with builder.if_then(builder.icmp_signed("<", word(i), rows)):
-                    a = simd.broadcast(builder.load(bias[i]))
-                    for j in range(nv):
-                        old = simd.masked_load(y_at[i][j], masks[j])
-                        old = builder.select(starts, a, old)
-                        simd.masked_store(simd.add(acc[i * nv + j], old), y_at[i][j], masks[j])
+                    self._store_some(y_at[i], sums[i], bias[i])
+            return
+        with builder.if_else(self.full) as (then, otherwise):
+            with then, builder.if_else(self.starts) as (fresh, added):
+                with fresh:
+                    self._store_all(y_at, sums, bias)
+                with added:
+                    self._store_all(y_at, sums, None)
+            with otherwise:
+                for places, acc, place in zip(y_at, sums, bias, strict=True):
+                    self._store_some(places, acc, place)
+
+    def _sums(self, w_at: list[Any]) -> list[list[Any]]:
+        builder, simd, nv = self.builder, self.simd, len(self.x_at)
+        with counted(builder, self.terms, *[simd.zero] * (len(w_at) * nv)) as (k, acc, assign):
+            tap = builder.add(self.taps, builder.shl(k, word(1)))
+            x_off, w_off = self.table.get(tap), self.table.get(tap, word(1))
+            simd.prefetch(builder.gep(w_at[0], [builder.add(w_off, word(AHEAD // simd.align))]))
+            v = [simd.load(builder.gep(place, [x_off])) for place in self.x_at]
+            new = []
+            for i, place in enumerate(w_at):
+                a = simd.broadcast(builder.load(builder.gep(place, [w_off])))
+                new += [simd.fma(a, v[j], acc[i * nv + j]) for j in range(nv)]
+            assign(new)
+        return [acc[i : i + nv] for i in range(0, len(acc), nv)]
+
+    def _store_all(self, y_at: list[list[Any]], sums: list[list[Any]], bias: list[Any] | None) -> None:
+        simd = self.simd
+        for i, (places, acc) in enumerate(zip(y_at, sums, strict=True)):
+            a = simd.broadcast(self.builder.load(bias[i])) if bias else None
+            for place, total in zip(places, acc, strict=True):
+                simd.store(simd.add(total, simd.load(place) if a is None else a), place)
+
+    def _store_some(self, places: list[Any], acc: list[Any], bias: Any) -> None:
+        simd = self.simd
+        a = simd.broadcast(self.builder.load(bias))
+        for place, total, count in zip(places, acc, self.counts, strict=True):
+            old = self.builder.select(self.starts, a, simd.masked_load(place, simd.first_lanes(count)))
+            simd.store_first(simd.add(total, old), place, count)
 
 
 def _present_rows(builder: Any, rows: Any, mr: int) -> list[Any]:
@@ -168,10 +235,9 @@ def copy_rows(builder, target, source, rows, inside, width, lanes):  # type: ign
     """Whole vectors; where one reaches over an end of the source row, only its inner lanes are loaded."""
     (target, t_base, t_row), (source, s_base, s_row) = target, source
     simd = Simd(builder, target.element, lanes)
-    vectors = builder.sdiv(builder.add(width, word(lanes - 1)), word(lanes))
     with counted(builder, rows) as (i, _, _):
         t_at, s_at = target.at(t_base, builder.mul(i, t_row)), source.at(s_base, builder.mul(i, s_row))
-        with counted(builder, vectors) as (v, _, _):
+        with counted(builder, ceil_div(builder, width, lanes)) as (v, _, _):
             start = builder.mul(v, word(lanes))
             vector = _inner_lanes(simd, builder.gep(s_at, [start]), start, inside)
             simd.store(vector, builder.gep(t_at, [start]))
@@ -181,10 +247,9 @@ def split_rows(builder, target, source, rows, inside, width, stride, lanes):  # 
     """``stride`` vectors in, 2 or 4, and by one or two rounds of even and odd lanes as many phases out."""
     (target, t_base, t_row, t_phase), (source, s_base, s_row) = target, source
     simd = Simd(builder, target.element, lanes)
-    vectors = builder.sdiv(builder.add(width, word(lanes - 1)), word(lanes))
     with counted(builder, rows) as (i, _, _):
         t_at, s_at = target.at(t_base, builder.mul(i, t_row)), source.at(s_base, builder.mul(i, s_row))
-        with counted(builder, vectors) as (v, _, _):
+        with counted(builder, ceil_div(builder, width, lanes)) as (v, _, _):
             to = builder.mul(v, word(lanes))
             starts = [builder.add(builder.mul(to, word(stride)), word(n * lanes)) for n in range(stride)]
             row = [_inner_lanes(simd, builder.gep(s_at, [start]), start, inside) for start in starts]
@@ -206,8 +271,7 @@ def _inner_lanes(simd: Simd, place: Any, start: Any, inside: Any) -> Any:
         with then:
             plain, plain_end = simd.load(place), builder.block
         with otherwise:
-            before = simd.first_lanes(builder.sub(lo, start))
-            mask = builder.and_(simd.first_lanes(builder.sub(hi, start)), builder.not_(before))
+            mask = simd.lanes_between(builder.sub(lo, start), builder.sub(hi, start))
             partial, partial_end = simd.masked_load(place, mask), builder.block
     vector = builder.phi(simd.kind)
     vector.add_incoming(plain, plain_end)
@@ -215,93 +279,97 @@ def _inner_lanes(simd: Simd, place: Any, start: Any, inside: Any) -> Any:
     return vector
 
 
-def row_tile(builder, y, w, x, b, rows, count, kernel, stride, nv, lanes):  # type: ignore[no-untyped-def]
-    """nv accumulators, one a row; each vector of x goes to every row that it is a tap of. The kernel is loaded once."""
-    (y, y_base, y_row), (w, w_base), (x, x_base, x_row, x_phase), (b, b_base) = y, w, x, b
-    simd = Simd(builder, y.element, lanes)
-    taps = [[simd.broadcast(w.get(w_base, word(r * kernel + t))) for t in range(kernel)] for r in range(kernel)]
-    bias = simd.broadcast(b.get(b_base))
-    groups = builder.sdiv(builder.add(rows, word(nv - 1)), word(nv))
-    blocks = builder.sdiv(builder.add(count, word(lanes - 1)), word(lanes))
-    with counted(builder, groups) as (q, _, _):
-        first = builder.mul(q, word(nv))
-        here = builder.sub(rows, first)
-        y_at = y.at(y_base, builder.mul(first, y_row))
-        x_at = x.at(x_base, builder.mul(builder.mul(first, word(stride)), x_row))
-        with counted(builder, blocks) as (v, _, _):
-            step = builder.mul(v, word(lanes))
-            acc = [bias] * nv
-            for line in range((nv - 1) * stride + kernel):
-                row = builder.gep(x_at, [builder.add(builder.mul(word(line), x_row), step)])
-                for t in range(kernel):
-                    phase = x_phase if t % stride else word(0)
-                    vector = simd.load(builder.gep(row, [builder.add(phase, word(t // stride))]))
-                    for i in range(nv):
-                        r = line - i * stride
-                        if 0 <= r < kernel:
-                            acc[i] = simd.fma(taps[r][t], vector, acc[i])
-            left = builder.sub(count, step)
-            whole = builder.icmp_signed(">=", left, word(lanes))
-            mask = simd.first_lanes(left)
-            for i in range(nv):
-                place = builder.gep(y_at, [builder.add(builder.mul(word(i), y_row), step)])
-                with (
-                    builder.if_then(builder.icmp_signed("<", word(i), here)),
-                    builder.if_else(whole) as (then, otherwise),
-                ):
-                    with then:
-                        simd.store(acc[i], place)
-                    with otherwise:
-                        simd.masked_store(acc[i], place, mask)
+def opaque(builder: Any, value: Any) -> Any:
+    """``value``, which the optimiser takes for a new one each time."""
+    return builder.asm(ir.FunctionType(WORD, [WORD]), "", "=r,0", [value], True)
+
+
+def ceil_div(builder: Any, count: Any, size: int) -> Any:
+    """How many blocks of ``size`` hold ``count``."""
+    return builder.sdiv(builder.add(count, word(size - 1)), word(size))
+
+
+PIECES = 8  # of a panel's row: three vectors of rows of 5 pixels and more; with more, their places are read again
 
 
 def gather_rows(builder, target, source, table, terms, lanes):  # type: ignore[no-untyped-def]
-    """For each tap, one vector for each piece of a row; what a piece writes too much, the next piece overwrites."""
-    (target, t_base, t_row), (source, s_base) = target, source
+    """For each tap, one vector for each piece of a row; what a piece writes too much, the next piece overwrites.
+
+    The places of few pieces stay in registers: 4 cycles a term for three of them, else 12 (Zen 3).
+    """
+    (target, t_base, t_row), (source, s_base, end) = target, source
     table, taps, pieces, count = table
     simd = Simd(builder, target.element, lanes)
-    with counted(builder, terms) as (k, _, _):
-        from_tap = source.at(s_base, table.get(taps, builder.shl(k, word(1))))
-        to_tap = target.at(t_base, builder.mul(k, t_row))
+
+    def tap(k: Any) -> Any:
+        return table.get(taps, builder.shl(k, word(1)))
+
+    def piece(p: Any) -> tuple[Any, Any]:
+        at = builder.add(pieces, builder.shl(p, word(1)))
+        return table.get(at), table.get(at, word(1))
+
+    # Offsets rise, so that only vectors of the last terms, fewer than lanes, reach beyond the end.
+    last = builder.add(tap(builder.sub(terms, word(1))), piece(builder.sub(count, word(1)))[0])
+    last = builder.add(builder.add(s_base, last), word(lanes))
+    fewer = builder.sub(terms, word(lanes))
+    fewer = builder.select(builder.icmp_signed(">", fewer, word(0)), fewer, word(0))
+    safe = builder.select(builder.icmp_signed("<=", last, end), terms, fewer)
+    for few in range(1, PIECES + 1):
+        with builder.if_then(builder.icmp_signed("==", count, word(few))):
+            places = [piece(word(p)) for p in range(few)]
+            places = [(source.at(s_base, start), target.at(t_base, to)) for start, to in places]
+            with counted(builder, safe) as (k, _, _):
+                off, row = tap(k), builder.mul(k, t_row)
+                for start, to in places:
+                    simd.store(simd.load(builder.gep(start, [off])), builder.gep(to, [row]))
+    with builder.if_then(builder.icmp_signed(">", count, word(PIECES))), counted(builder, safe) as (k, _, _):
+        from_tap, to_tap = source.at(s_base, tap(k)), target.at(t_base, builder.mul(k, t_row))
         with counted(builder, count) as (p, _, _):
-            piece = builder.add(pieces, builder.shl(p, word(1)))
-            vector = simd.load(builder.gep(from_tap, [table.get(piece)]))
-            simd.store(vector, builder.gep(to_tap, [table.get(piece, word(1))]))
+            start, to = piece(p)
+            simd.store(simd.load(builder.gep(from_tap, [start])), builder.gep(to_tap, [to]))
+    with counted(builder, builder.sub(terms, safe)) as (n, _, _):
+        k = builder.add(safe, n)
+        from_tap, to_tap = builder.add(s_base, tap(k)), target.at(t_base, builder.mul(k, t_row))
+        with counted(builder, count) as (p, _, _):
+            start, to = piece(p)
+            start = builder.add(from_tap, start)
+            vector = _inner_lanes(simd, source.at(start), start, (word(0), end))
+            simd.store(vector, builder.gep(to_tap, [to]))
 
 
 def join_rows(builder, target, source, count, phases, lanes):  # type: ignore[no-untyped-def]
-    """One phase is a copy and two are a shuffle, in whole vectors, the last under a mask; more go one by one."""
-    (target, t_base), (source, s_base, s_phase) = target, source
+    """One phase is a copy and two are a shuffle, in whole vectors; more go one by one."""
+    (target, t_base), (source, s_base, s_phase, skip) = target, source
     simd = Simd(builder, target.element, lanes)
     t_at, s_at = target.at(t_base), source.at(s_base)
 
     def store(vector: Any, start: Any) -> None:
-        left = builder.sub(count, start)
-        with builder.if_else(builder.icmp_signed(">=", left, word(lanes))) as (then, otherwise):
-            with then:
-                simd.store(vector, builder.gep(t_at, [start]))
-            with otherwise:
-                simd.masked_store(vector, builder.gep(t_at, [start]), simd.first_lanes(left))
+        simd.store_first(vector, builder.gep(t_at, [start]), builder.sub(count, start))
 
-    def blocks(size: int) -> Any:
-        return builder.sdiv(builder.add(count, word(size - 1)), word(size))
+    def phase_at(number: Any) -> Any:
+        """Where what is written first of each ``phases`` elements, second, ... begins."""
+        number = builder.add(number, skip)
+        over = builder.icmp_signed(">=", number, phases)
+        first = builder.mul(builder.select(over, builder.sub(number, phases), number), s_phase)
+        return builder.gep(s_at, [builder.add(first, builder.zext(over, WORD))])
 
     with builder.if_else(builder.icmp_signed("<=", phases, word(2))) as (few, many):
         with few, builder.if_else(builder.icmp_signed("==", phases, word(1))) as (one, two):
-            with one, counted(builder, blocks(lanes)) as (v, _, _):
+            with one, counted(builder, ceil_div(builder, count, lanes)) as (v, _, _):
                 start = builder.mul(v, word(lanes))
                 store(simd.load(builder.gep(s_at, [start])), start)
-            with two, counted(builder, blocks(2 * lanes)) as (v, _, _):
-                q = builder.mul(v, word(lanes))
-                phase = [simd.load(builder.gep(s_at, [q])), simd.load(builder.gep(s_at, [builder.add(q, s_phase)]))]
-                low, high = simd.join(phase)
-                start = builder.mul(q, word(2))
-                store(low, start)
-                start = builder.add(start, word(lanes))
-                with builder.if_then(builder.icmp_signed(">", count, start)):
-                    store(high, start)
+            with two:
+                places = phase_at(word(0)), phase_at(word(1))
+                with counted(builder, ceil_div(builder, count, 2 * lanes)) as (v, _, _):
+                    q = builder.mul(v, word(lanes))
+                    low, high = simd.join([simd.load(builder.gep(place, [q])) for place in places])
+                    start = builder.mul(q, word(2))
+                    store(low, start)
+                    start = builder.add(start, word(lanes))
+                    with builder.if_then(builder.icmp_signed(">", count, start)):
+                        store(high, start)
         with many, counted(builder, phases) as (r, _, _):
-            from_phase = builder.gep(s_at, [builder.mul(r, s_phase)])
+            from_phase = phase_at(r)
             left = builder.sub(builder.add(count, builder.sub(phases, word(1))), r)
             with counted(builder, builder.sdiv(left, phases)) as (q, _, _):
                 to = builder.add(builder.mul(q, phases), r)
@@ -333,65 +401,3 @@ def dot_tile(builder, y, w, x, b, terms, rows, mr, nv, lanes):  # type: ignore[n
         with builder.if_then(builder.icmp_signed("<", word(i), rows)):
             for j in range(nv):
                 builder.store(sums[j], y.at(y_base, builder.mul(word(i), y_row), word(j)))
-
-
-def winograd_input(builder, target, source, table, lanes):  # type: ignore[no-untyped-def]
-    """B' d B of one vector of tiles: six columns, then six rows."""
-    (target, t_base, t_point), (source, s_base), (table, taps) = target, source, table
-    simd = Simd(builder, target.element, lanes)
-    place = source.at(s_base)
-    d = [[simd.load(builder.gep(place, [table.get(taps, word(6 * i + j))])) for j in range(6)] for i in range(6)]
-    columns = [_winograd_points(simd, [d[i][j] for i in range(6)]) for j in range(6)]
-    for i in range(6):
-        for j, point in enumerate(_winograd_points(simd, [columns[j][i] for j in range(6)])):
-            simd.store(point, target.at(t_base, builder.mul(word(6 * i + j), t_point)))
-
-
-def _winograd_points(simd: Simd, d: list[Any]) -> list[Any]:
-    """B' d for F(4, 3): the polynomials through 0, 1, -1, 2, -2 and infinity; pairs share their even and odd part."""
-    a, b = simd.fma(d[2], simd.constant(-4), d[4]), simd.fma(d[1], simd.constant(-4), d[3])
-    c, e = simd.subtract(d[4], d[2]), simd.multiply(simd.subtract(d[3], d[1]), simd.constant(2))
-    return [
-        simd.fma(d[0], simd.constant(4), simd.fma(d[2], simd.constant(-5), d[4])),
-        simd.add(a, b),
-        simd.subtract(a, b),
-        simd.add(c, e),
-        simd.subtract(c, e),
-        simd.fma(d[1], simd.constant(4), simd.fma(d[3], simd.constant(-5), d[5])),
-    ]
-
-
-def winograd_output(builder, target, source, b, rows, count, lanes):  # type: ignore[no-untyped-def]
-    """A' m A of one vector of tiles, by rows and columns, its four columns joined lane by lane into rows of y."""
-    (target, t_base, t_row), (source, s_base, s_point), (b, b_base) = target, source, b
-    simd = Simd(builder, target.element, lanes)
-    m = [[simd.load(source.at(s_base, builder.mul(word(6 * i + j), s_point))) for j in range(6)] for i in range(6)]
-    columns = [_winograd_outputs(simd, [m[i][j] for i in range(6)]) for j in range(6)]
-    bias = simd.broadcast(b.get(b_base))
-    whole = builder.icmp_signed(">=", count, word(4 * lanes))
-    masks = [simd.first_lanes(builder.sub(count, word(n * lanes))) for n in range(4)]
-    for i in range(4):
-        row = simd.join([simd.add(v, bias) for v in _winograd_outputs(simd, [columns[j][i] for j in range(6)])])
-        places = [target.at(t_base, builder.mul(word(i), t_row), word(n * lanes)) for n in range(4)]
-        with (
-            builder.if_then(builder.icmp_signed("<", word(i), rows)),
-            builder.if_else(whole) as (then, otherwise),
-        ):
-            with then:
-                for vector, place in zip(row, places, strict=True):
-                    simd.store(vector, place)
-            with otherwise:
-                for vector, place, mask in zip(row, places, masks, strict=True):
-                    simd.masked_store(vector, place, mask)
-
-
-def _winograd_outputs(simd: Simd, m: list[Any]) -> list[Any]:
-    """A' m for F(4, 3)."""
-    s, d = simd.add(m[1], m[2]), simd.subtract(m[1], m[2])
-    t, e = simd.add(m[3], m[4]), simd.subtract(m[3], m[4])
-    return [
-        simd.add(m[0], simd.add(s, t)),
-        simd.fma(e, simd.constant(2), d),
-        simd.fma(t, simd.constant(4), s),
-        simd.add(m[5], simd.fma(e, simd.constant(8), d)),
-    ]

@@ -39,3 +39,14 @@ def vectors() -> tuple[int, int]:
 def has_fma() -> bool:
     """Whether ``llvm.fma`` is one instruction; without it LLVM calls the C library for every lane."""
     return "fma" in features() or vectors() == (16, 32)
+
+
+@lru_cache(1)
+def has_masks() -> bool:
+    """Whether a store under a mask is one fast instruction."""
+    return "avx512vl" in features()
+
+
+def is_x86() -> bool:
+    """Whether instructions of that family may be asked for by name."""
+    return bool(llvm.get_process_triple().startswith(("x86_64", "i686")))

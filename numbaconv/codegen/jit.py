@@ -11,9 +11,11 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import carray, types
+from numba.core import cgutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 
+from numbaconv.codegen import host
 from numbaconv.codegen.cache import KernelFile
 
 # Not `fastmath=True`: nnan and ninf would let the compiler drop NaN and inf, which must survive.
@@ -24,9 +26,9 @@ FLAGS: dict[str, Any] = {
 }
 DISABLED = bool(numba.config.DISABLE_JIT)
 
-# The words of an argument block: (address, length) of scratch, table, x, w, b, y, with the geometry record's address
-# before them. `launch` fills it, `entry` below reads it.
-BLOCK_WORDS = 13
+# The words of an argument block: (address, length) of scratch, table, x, w, b, y, r, with the geometry record's address
+# before them. `pool` fills it, `entry` below reads it.
+BLOCK_WORDS = 15
 
 
 def inline(function: Callable[..., Any], *constants: object) -> Callable[..., Any]:
@@ -38,6 +40,13 @@ def inline(function: Callable[..., Any], *constants: object) -> Callable[..., An
     if constants:
         function.__qualname__ += repr(constants)
     return numba.njit(function, **FLAGS)
+
+
+def as_written(function: Callable[..., Any], *constants: object) -> Callable[..., Any]:
+    """`inline` for scalar formulas that count on the order of their operations; only fma's are made of them."""
+    if constants:
+        function.__qualname__ += repr(constants)
+    return numba.njit(function, **{**FLAGS, "fastmath": {"contract"}}, forceinline=True)
 
 
 def in_helper_thread(work: Callable[[], Any]) -> Any:
@@ -72,9 +81,10 @@ class Entry:
 class RangeKernel:
     """One strategy's work as a serial loop over tasks ``lo..hi``, compiled once for each dtype and tile.
 
-    ``factory(*constants)`` returns ``tasks(lo, hi, scratch, x, w, b, y, table, g)``: flat arrays of the element type
-    (``table``: int64), and ``g``, a record of the integers that ``geometry`` names. The same loops run in the calling
-    thread, under a prange, on Python threads, or, with NUMBA_DISABLE_JIT=1, as plain Python.
+    ``factory(*constants)`` returns ``tasks(lo, hi, scratch, x, w, b, y, r, table, g)``: flat arrays of the element
+    type (``table``: int64; arrays of another dtype lie as they are, to be read by a row function), and ``g``, a record
+    of the integers that ``geometry`` names. The same loops run in the calling thread, on the workers of `pool`, or,
+    with NUMBA_DISABLE_JIT=1, as plain Python.
     """
 
     def __init__(self, name: str, factory: Callable[..., Callable[..., None]], geometry: str) -> None:
@@ -122,6 +132,7 @@ def _build(kernel: RangeKernel, dtype: np.dtype[Any], constants: tuple[object, .
             carray(pointer(a[7], element), (a[8],)),
             carray(pointer(a[9], element), (a[10],)),
             carray(pointer(a[11], element), (a[12],)),
+            carray(pointer(a[13], element), (a[14],)),
             carray(pointer(a[3], np.int64), (a[4],)),
             carray(pointer(a[0], record), (1,))[0],
         )
@@ -161,14 +172,49 @@ def call_tasks(typing_context, function, lo, hi, slot, block):  # type: ignore[n
 
 
 @intrinsic
-def fetch_add(typing_context, counter, amount):  # type: ignore[no-untyped-def]
-    """Operation, atomic: ``old = counter[0]; counter[0] += amount; return old``."""
+def fetch_add(typing_context, words, at, amount):  # type: ignore[no-untyped-def]
+    """Operation, atomic: ``old = words[at]; words[at] += amount; return old``."""
+    return _atomic("add", words, at, amount)
 
-    def codegen(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.atomic_rmw("add", data, arguments[1], "monotonic")
 
-    return types.int64(counter, types.int64), codegen
+@intrinsic
+def exchange(typing_context, words, at, value):  # type: ignore[no-untyped-def]
+    """Operation, atomic: ``old = words[at]; words[at] = value; return old``."""
+    return _atomic("xchg", words, at, value)
+
+
+def _atomic(operation: str, *arguments: Any) -> Any:
+    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        return builder.atomic_rmw(operation, _place(context, builder, signature, values), values[2], "seq_cst")
+
+    return types.int64(arguments[0], types.int64, types.int64), codegen
+
+
+@intrinsic
+def load(typing_context, words, at):  # type: ignore[no-untyped-def]
+    """Operation, atomic: ``words[at]``."""
+
+    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        return builder.load_atomic(_place(context, builder, signature, values), "seq_cst", 8)
+
+    return types.int64(words, types.int64), codegen
+
+
+def _place(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    return builder.gep(context.make_array(signature.args[0])(context, builder, values[0]).data, [values[1]])
+
+
+@intrinsic
+def pause(typing_context):  # type: ignore[no-untyped-def]
+    """Operation: tell the core that this loop waits for another one."""
+
+    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        if host.is_x86():  # elsewhere the loop does without
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
 
 
 def cached(function: Callable[..., Any], name: str, **options: Any) -> Any:

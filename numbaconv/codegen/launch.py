@@ -1,54 +1,23 @@
-"""Where a plan's tasks run: in this thread, under a prange, or on Python threads. One place decides.
-
-* Numba's `workqueue` layer aborts the process when two threads are in parallel regions at once, whoever started them.
-* GNU OpenMP kills a forked child that enters a parallel region after its parent did.
-
-So a prange is used only under `omp` and `tbb`, and never in a forked child. Elsewhere the same range kernel, which
-holds no lock and starts nothing, runs on a few Python threads. All of them take tasks from one atomic counter, so a
-core that is slow or busy simply takes fewer; no output depends on who computed it.
-"""
+"""Where a plan's tasks run: in this thread, or here and on the workers of the pool. One place decides."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 import numba
 import numpy as np
 
-from numbaconv.codegen.jit import (
-    BLOCK_WORDS,
-    DISABLED,
-    RangeKernel,
-    cached,
-    call_tasks,
-    fetch_add,
-    in_helper_thread,
-    inline,
-)
+from numbaconv.codegen.jit import DISABLED, Entry, RangeKernel
+from numbaconv.codegen.pool import lead_alone, pool
 
 _threads: int | None = None  # what set_num_threads chose
-_forked = False
-_executor: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
 _own = threading.local()
 
 
-def _after_fork_in_child() -> None:
-    global _forked, _executor, _lock
-    _forked, _executor, _lock = True, None, threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
 def max_threads() -> int:
-    """The most threads that a call may use: Numba's pool, NUMBA_NUM_THREADS, by default one a core."""
+    """The most threads that a call may use: NUMBA_NUM_THREADS, by default one a core."""
     return int(numba.config.NUMBA_NUM_THREADS)
 
 
@@ -73,74 +42,6 @@ def checked_threads(n: Any, argument: str = "num_threads") -> int:
     return int(count)
 
 
-def threading_mode() -> str:
-    """'prange', 'python threads' or 'python loops' (NUMBA_DISABLE_JIT): how parallel work runs in this process."""
-    if DISABLED:
-        return "python loops"
-    return "python threads" if _forked or _layer() == "workqueue" else "prange"
-
-
-@lru_cache(1)
-def _layer() -> str:
-    numba.get_num_threads()  # makes Numba choose its threading layer; starts no parallel region
-    return str(numba.threading_layer())
-
-
-def _bind(fixed, own, size, x, w, b, y):  # type: ignore[no-untyped-def]
-    """The argument block of one call; ``fixed``: the addresses that a plan brings."""
-    block = np.empty(BLOCK_WORDS, np.int64)
-    block[0], block[1], block[2], block[3], block[4] = fixed[0], own.ctypes.data, size, fixed[1], fixed[2]
-    block[5], block[6], block[7], block[8] = x.ctypes.data, x.size, w.ctypes.data, w.size
-    block[9], block[10], block[11], block[12] = b.ctypes.data, b.size, y.ctypes.data, y.size
-    return block
-
-
-_bind = inline(_bind)
-
-
-def _serial_body(function, tasks, fixed, own, size, x, w, b, y):  # type: ignore[no-untyped-def]
-    block = _bind(fixed, own, size, x, w, b, y)
-    call_tasks(function, 0, tasks, 0, block.ctypes.data)
-
-
-def _prange_body(function, slots, grain, tasks, fixed, own, size, x, w, b, y):  # type: ignore[no-untyped-def]
-    block = _bind(fixed, own, size, x, w, b, y)
-    counter = np.zeros(1, np.int64)
-    for slot in numba.prange(slots):
-        while True:
-            lo = fetch_add(counter, grain)
-            if lo >= tasks:
-                break
-            call_tasks(function, lo, min(lo + grain, tasks), slot, block.ctypes.data)
-
-
-def _thread_body(function, slot, grain, tasks, counter, fixed, own, size, x, w, b, y):  # type: ignore[no-untyped-def]
-    block = _bind(fixed, own, size, x, w, b, y)
-    while True:
-        lo = fetch_add(counter, grain)
-        if lo >= tasks:
-            break
-        call_tasks(function, lo, min(lo + grain, tasks), slot, block.ctypes.data)
-
-
-WORD = numba.types.int64
-LAUNCHERS = {  # how: the dispatcher, and the types of the arguments that come before those of `_bind`
-    "serial": (cached(_serial_body, "launch-serial"), [WORD, WORD]),
-    "prange": (cached(_prange_body, "launch-prange", parallel=True), [WORD] * 4),
-    "python threads": (cached(_thread_body, "launch-thread"), [WORD] * 4 + [WORD[::1]]),
-}
-
-
-@lru_cache(64)
-def _launcher(how: str, dtype: np.dtype[Any]) -> Any:
-    """The dispatcher, compiled where Ctrl-C cannot break the compiler."""
-    dispatcher, first = LAUNCHERS[how]
-    array = numba.from_dtype(dtype)[::1]
-    bound = [numba.types.UniTuple(WORD, 3), array, WORD, array, array, array, array]
-    in_helper_thread(lambda: dispatcher.compile((*first, *bound)))
-    return dispatcher
-
-
 def scratch(dtype: np.dtype[Any], size: int) -> np.ndarray:
     """At least ``size`` elements that this Python thread alone uses until its next call; 64-byte aligned."""
     buffers: dict[np.dtype[Any], np.ndarray] | None = getattr(_own, "buffers", None)
@@ -154,12 +55,16 @@ def scratch(dtype: np.dtype[Any], size: int) -> np.ndarray:
     return found
 
 
-def _flat(array: np.ndarray) -> np.ndarray:
-    """``array``, which is C-contiguous, as one writable axis: a read-only one would be another type to the compiler."""
-    if array.flags.writeable:
-        return array.reshape(-1)
-    place = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
-    return np.frombuffer(place, array.dtype)  # type: ignore[call-overload]  # any buffer will do
+def _flat(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """``array``, which is C-contiguous, as one writable axis of ``dtype``: the only type that kernels are compiled for.
+
+    One of another dtype lies as it is, its last few bytes counted as one more element.
+    """
+    if array.flags.writeable and array.dtype is dtype:
+        return array if array.ndim == 1 else array.reshape(-1)
+    size = -(-array.nbytes // dtype.itemsize)
+    place = (ctypes.c_char * (size * dtype.itemsize)).from_address(array.ctypes.data)
+    return np.frombuffer(place, dtype)  # type: ignore[call-overload]  # any buffer will do
 
 
 # Below this many multiply-adds a call is over (some 10 us) before another thread has begun.
@@ -191,40 +96,31 @@ class Work:
         self._scratch_size = -(-scratch_size // 64) * 64  # whole cache lines, so that threads do not share one
         self._table, self._g = np.ascontiguousarray(table, np.int64), g
         self._fixed = (g.ctypes.data, self._table.ctypes.data, self._table.size)
+        self._entry: Entry | None = None  # compiled when first run
 
-    def run(self, x: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, threads: int) -> None:
-        """Run all tasks on up to ``threads`` threads; the arrays are C-contiguous, of any shape."""
+    def run(
+        self, x: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, threads: int, r: np.ndarray | None = None
+    ) -> None:
+        """Run all tasks on up to ``threads`` threads; the arrays are C-contiguous, of any shape.
+
+        ``r`` is a second input, as large as ``y``: what a residual connection adds.
+        """
         if self._tasks <= 0:
             return
         threads = 1 if self._serial else min(threads, -(-self._tasks // self._grain))
-        entry = self._kernel.entry(self._dtype, *self._constants)
+        dtype, entry = self._dtype, self._entry
+        if entry is None:
+            entry = self._entry = self._kernel.entry(dtype, *self._constants)
         size, tasks, grain = self._scratch_size, self._tasks, self._grain
-        own = scratch(self._dtype, size * threads)
-        x, w, b, y = _flat(x), _flat(w), _flat(b), _flat(y)
+        own = scratch(dtype, size * threads)
+        # One by one, as a loop over them would take a tenth of a small call.
+        x, w, b, y = _flat(x, dtype), _flat(w, dtype), _flat(b, dtype), _flat(y, dtype)
+        r = b if r is None else _flat(r, dtype)
         if DISABLED:
-            entry.loops(0, tasks, own[:size], x, w, b, y, self._table, self._g.view(np.recarray)[0])
+            entry.loops(0, tasks, own[:size], x, w, b, y, r, self._table, self._g.view(np.recarray)[0])
             return
-        bound: tuple[Any, ...] = (self._fixed, own, size, x, w, b, y)
-        how = "serial" if threads == 1 else threading_mode()
-        launch = _launcher(how, self._dtype)
-        if how == "serial":
-            launch(entry.address, tasks, *bound)
-        elif how == "prange":
-            launch(entry.address, threads, grain, tasks, *bound)
+        bound: tuple[Any, ...] = (self._fixed, own, size, x, w, b, y, r)
+        if threads == 1:
+            lead_alone(dtype, entry.address, tasks, *bound)
         else:
-            counter = np.zeros(1, np.int64)
-            others = [
-                _python_threads().submit(launch, entry.address, slot, grain, tasks, counter, *bound)
-                for slot in range(1, threads)
-            ]
-            launch(entry.address, 0, grain, tasks, counter, *bound)
-            for other in others:
-                other.result()
-
-
-def _python_threads() -> ThreadPoolExecutor:
-    global _executor
-    with _lock:
-        if _executor is None:
-            _executor = ThreadPoolExecutor(max(1, max_threads() - 1), thread_name_prefix="numbaconv")
-        return _executor
+            pool().lead(dtype, entry.address, tasks, grain, threads, *bound)

@@ -18,6 +18,11 @@ def word(value: int) -> ir.Constant:
     return ir.Constant(WORD, value)
 
 
+def _pair(unit: int, lanes: int) -> list[int]:
+    """``unit`` lanes of one vector, then those of the other."""
+    return [*range(unit), *range(lanes, lanes + unit)]
+
+
 class Simd:
     """Emits operations on vectors of ``lanes`` elements into ``builder``'s current block."""
 
@@ -52,6 +57,13 @@ class Simd:
             return self.builder.fadd(self.builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
         return self.builder.call(self._function(f"llvm.fma.{self.suffix}", self.kind, *[self.kind] * 3), [a, b, c])
 
+    def prefetch(self, place: Any) -> None:
+        """Ask for the cache line at ``place``, which need not be memory of ours."""
+        byte = ir.IntType(8).as_pointer()
+        ask = self._function("llvm.prefetch.p0", ir.VoidType(), byte, LANE, LANE, LANE)
+        read, keep, data = (ir.Constant(LANE, n) for n in (0, 3, 1))
+        self.builder.call(ask, [self.builder.bitcast(place, byte), read, keep, data])
+
     def add(self, a: Any, b: Any) -> Any:
         return self.builder.fadd(a, b)
 
@@ -60,6 +72,14 @@ class Simd:
 
     def multiply(self, a: Any, b: Any) -> Any:
         return self.builder.fmul(a, b)
+
+    def absolute(self, vector: Any) -> Any:
+        return self.builder.call(self._function(f"llvm.fabs.{self.suffix}", self.kind, self.kind), [vector])
+
+    def any_lane(self, mask: Any) -> Any:
+        bit = ir.IntType(1)
+        reduce = self._function(f"llvm.vector.reduce.or.v{self.lanes}i1", bit, ir.VectorType(bit, self.lanes))
+        return self.builder.call(reduce, [mask])
 
     def constant(self, value: float) -> Any:
         return ir.Constant(self.kind, [value] * self.lanes)
@@ -84,6 +104,34 @@ class Simd:
         halves = (mixed[: self.lanes], mixed[self.lanes :])
         return [self.shuffle(a, b, half) for a, b in zip(even, odd, strict=True) for half in halves]
 
+    def transpose(self, vectors: list[Any]) -> list[Any]:
+        """Lane ``i`` of result ``j`` is lane ``j`` of ``vectors[i]``; as many vectors as lanes.
+
+        By shuffles that are one instruction each: interleaving within 128 bits, then gathering such quarters.
+        """
+        n, unit = self.lanes, 1
+        quarter = min(n, 4 if self.element == ir.FloatType() else 2)
+        stages = []
+        while unit < quarter:
+            low = [
+                q + t + s for q in range(0, n, quarter) for t in range(0, quarter // 2, unit) for s in _pair(unit, n)
+            ]
+            stages.append((low, [lane + quarter // 2 for lane in low]))
+            unit *= 2
+        while unit < n:
+            low = [lane for lane in range(2 * n) if lane // quarter % 2 == 0]
+            stages.append((low, [lane + quarter for lane in low]))
+            unit *= 2
+        # What is where is followed alongside, as (vector, lane), and tells which result ends up in which register.
+        found = [[(i, lane) for lane in range(n)] for i in range(n)]
+        for stage, masks in enumerate(stages):
+            for i in (i for i in range(n) if not i >> stage & 1):
+                k = i | 1 << stage
+                both = found[i] + found[k]
+                vectors[i], vectors[k] = (self.shuffle(vectors[i], vectors[k], mask) for mask in masks)
+                found[i], found[k] = ([both[lane] for lane in mask] for mask in masks)
+        return [vectors[found.index([(i, j) for i in range(n)])] for j in range(n)]
+
     def sum_lanes(self, vector: Any, start: Any) -> Any:
         """``start`` plus all lanes, added in pairs."""
         name = f"llvm.vector.reduce.fadd.{self.suffix}"
@@ -98,6 +146,10 @@ class Simd:
         every = self.builder.shuffle_vector(first, undefined, ir.Constant(kind, [0] * self.lanes))
         return self.builder.icmp_signed("<", ir.Constant(kind, list(range(self.lanes))), every)
 
+    def lanes_between(self, lo: Any, hi: Any) -> Any:
+        """The mask that is true in lanes ``lo..hi``."""
+        return self.builder.and_(self.first_lanes(hi), self.builder.not_(self.first_lanes(lo)))
+
     def masked_load(self, place: Any, mask: Any) -> Any:
         """Lanes outside the mask are zero and their memory is not touched."""
         bits = ir.VectorType(ir.IntType(1), self.lanes)
@@ -105,6 +157,33 @@ class Simd:
         load = self._function(f"llvm.masked.load.{self.suffix}.p0", self.kind, pointer, LANE, bits, self.kind)
         place = self.builder.bitcast(place, pointer)
         return self.builder.call(load, [place, ir.Constant(LANE, self.align), mask, self.zero])
+
+    def store_first(self, vector: Any, place: Any, count: Any) -> None:
+        """Store lanes ``0..count``, all of them if there are as many or more; other memory is not touched.
+
+        AVX-512 and others have a mask for it. AVX's masked store takes some 12 cycles on AMD's cores, 42 operations of
+        them, so there it is halves, quarters and single lanes, as the bits of ``count`` say: 7x7 maps gained a fifth.
+        """
+        builder = self.builder
+        with builder.if_else(builder.icmp_signed(">=", count, word(self.lanes))) as (whole, part):
+            with whole:
+                self.store(vector, place)
+            with part:
+                if host.has_masks():
+                    self.masked_store(vector, place, self.first_lanes(count))
+                    return
+                none = builder.icmp_signed("<", count, word(0))
+                count = builder.select(none, word(0), count)
+                width = self.lanes // 2
+                while width:
+                    some = builder.icmp_signed("!=", builder.and_(count, word(width)), word(0))
+                    with builder.if_then(some):
+                        low = self.shuffle(vector, vector, list(range(width)))
+                        Simd(builder, self.element, width).store(low, place)
+                    rest = [*range(width, self.lanes), *[0] * width]
+                    vector = builder.select(some, self.shuffle(vector, vector, rest), vector)
+                    place = builder.select(some, builder.gep(place, [word(width)]), place)
+                    width //= 2
 
     def masked_store(self, vector: Any, place: Any, mask: Any) -> None:
         """Memory of lanes outside the mask is not touched."""

@@ -1,4 +1,4 @@
-"""Packing a halo: every input that a block of outputs needs, its padding as zeros, the phases of the stride apart.
+"""Packing a halo: every input that a block of outputs needs, its padding too, the phases of the stride apart.
 
 `blocking.halo` decides the layout and gives the words that this kernel reads from the geometry record.
 """
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numbaconv.codegen.jit import inline
+from numbaconv.microkernels.border import edges, extended_row
 from numbaconv.microkernels.pack import copy_rows, split_rows
 
 
@@ -39,6 +40,37 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
 
     gather_phases = inline(gather_phases, lanes)
 
+    def inner_rows(h: int, g: Any) -> tuple[int, int]:
+        """The rows of a set that are inside, of which the first is row ``h``; divisions, which cost a row's copying."""
+        step = g.halo_step
+        top = min(max(0, (step - 1 - h) // step), g.halo_cycle)
+        return top, min(max(top, (g.in_h - h + step - 1) // step), g.halo_cycle)
+
+    inner_rows = inline(inner_rows, lanes)
+
+    def rows_one_by_one(
+        halo: Any, to: int, x: Any, volume: int, first: Any, rows: int, channel: int, table: Any, g: Any
+    ) -> None:
+        """Rows of another dtype, or beyond the ends; ``first`` = (depth, row, column)."""
+        d, h, w = first
+        for i in range(rows):
+            for phase in range(g.halo_phases):
+                place = (d, h + i * g.halo_step, w + table[g.phase_table + phase])
+                extended_row(halo, to, x, volume, place, g.halo_fill, g.stride_w, channel, table, g)
+                to += g.halo_width
+
+    rows_one_by_one = inline(rows_one_by_one, lanes)
+
+    def row_edges(halo: Any, to: int, x: Any, source: int, rows: int, w: int, table: Any, g: Any) -> None:
+        """The columns beyond the ends of rows whose inner ones are packed; ``source``: column 0 of the first row."""
+        for i in range(rows):
+            for phase in range(g.halo_phases):
+                at = (w + table[g.phase_table + phase], g.halo_fill)
+                edges(halo, to, x, source + i * g.halo_step * g.in_w, at, g.stride_w, 0, table, g)
+                to += g.halo_width
+
+    row_edges = inline(row_edges, lanes)
+
     def pack_halo(halo: Any, x: Any, at: int, block: Any, channels: int, table: Any, g: Any) -> None:
         """Fill ``halo`` for the outputs from ``block = (depth, row, column)`` on; ``at``: first channel in ``x``.
 
@@ -51,18 +83,33 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
         phase = g.halo_width if all_phases else 0
         w = first_w * g.stride_w - g.pad_w
         inside = (-w, g.in_w - w)
+        plane_size = g.in_h * g.in_w
+        sets = g.halo_rows // g.halo_cycle
+        by_rows = g.extends != 0 or g.loader != 0
+        at_edge = g.extends != 0 and (w < 0 or w + g.stride_w * g.halo_fill > g.in_w)
+        volume_size = g.in_d * plane_size
+        channel = at // volume_size % g.in_channels if g.loader != 0 else 0
+        alone = g.halo_planes == 1 and sets == 1  # then the rows inside are the same for all channels
+        h = first_h * g.stride_h - g.pad_h
+        top, bottom = inner_rows(h, g)
         to = 0
         for c in range(channels):
             for z in range(g.halo_planes):
                 d = first_d * g.stride_d - g.pad_d + z * g.dilation_d
-                plane = at + (c * g.in_d + d) * g.in_h * g.in_w
-                for tap in range(g.halo_rows // g.halo_cycle):
-                    h = first_h * g.stride_h - g.pad_h + tap * g.halo_cycle_step
-                    top = min(max(0, (g.halo_step - 1 - h) // g.halo_step), g.halo_cycle)
-                    bottom = min(max(top, (g.in_h - h + g.halo_step - 1) // g.halo_step), g.halo_cycle)
+                plane = at + (c * g.in_d + d) * plane_size
+                for tap in range(sets):
+                    if not alone:
+                        h = first_h * g.stride_h - g.pad_h + tap * g.halo_cycle_step
+                        top, bottom = inner_rows(h, g)
                     if d < 0 or d >= g.in_d:
                         top, bottom = g.halo_cycle, g.halo_cycle
-                    zero(halo, to, to + top * pitch)
+                    volume = at + c * volume_size
+                    if g.loader != 0:
+                        top, bottom = g.halo_cycle, g.halo_cycle
+                    if by_rows:
+                        rows_one_by_one(halo, to, x, volume, (d, h, w), top, channel + c, table, g)
+                    else:
+                        zero(halo, to, to + top * pitch)
                     first = to + top * pitch
                     source = plane + (h + top * g.halo_step) * g.in_w + w
                     line = g.halo_step * g.in_w
@@ -75,7 +122,14 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
                         split_rows((halo, first, pitch, phase), (x, source, line), rows, inside, g.halo_fill, 4, lanes)
                     else:
                         gather_phases(halo, first, x, source, rows, inside, table, g)
-                    zero(halo, to + bottom * pitch, to + g.halo_cycle * pitch)
+                    if at_edge:
+                        row_edges(halo, first, x, source - w, rows, w, table, g)
+                    if by_rows:
+                        below = (d, h + bottom * g.halo_step, w)
+                        rows_one_by_one(halo, to + bottom * pitch, x, volume, below, g.halo_cycle - bottom, channel + c,
+                                        table, g)  # fmt: skip
+                    else:
+                        zero(halo, to + bottom * pitch, to + g.halo_cycle * pitch)
                     to += g.halo_cycle * pitch
 
     return inline(pack_halo, lanes)

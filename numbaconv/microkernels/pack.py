@@ -42,24 +42,26 @@ def split_rows(target: Any, source: Any, rows: int, inside: Any, width: int, str
 def gather_rows(target: Any, source: Any, table: Any, terms: int, lanes: int) -> None:
     """``target[k, to[p] + i] = source[off[k] + from[p] + i]``, i < lanes, pieces p in rising order of ``to``.
 
-    target: (flat, base, row stride); source: (flat, base);
+    target: (flat, base, row stride); source: (flat, base, end of what may be read);
     table: (flat, place of the terms' words, place of the pieces' words (from, to), number of pieces).
     """
-    (t_flat, t_base, t_row), (s_flat, s_base) = target, source
+    (t_flat, t_base, t_row), (s_flat, s_base, end) = target, source
     words, taps, pieces, count = table
     for k in range(terms):
         for p in range(count):
             start, to = words[pieces + 2 * p : pieces + 2 * p + 2]
             for i in range(lanes):
-                t_flat[t_base + k * t_row + to + i] = s_flat[s_base + words[taps + 2 * k] + start + i]
+                place = s_base + words[taps + 2 * k] + start + i
+                t_flat[t_base + k * t_row + to + i] = s_flat[place] if place < end else 0
 
 
 @emitted_by(emit.join_rows)
 def join_rows(target: Any, source: Any, count: int, phases: int, lanes: int) -> None:
-    """``target[q*phases + r] = source[r, q]``, r < phases, of which the first ``count`` are written.
+    """``target[i] = source[(i + skip) % phases, (i + skip) // phases]``, i < count.
 
-    target: (flat, base); source: (flat, base, stride from phase to phase).
+    target: (flat, base); source: (flat, base, stride from phase to phase, skip), skip < phases.
     """
-    (t_flat, t_base), (s_flat, s_base, s_phase) = target, source
+    (t_flat, t_base), (s_flat, s_base, s_phase, skip) = target, source
     for i in range(count):
-        t_flat[t_base + i] = s_flat[s_base + i % phases * s_phase + i // phases]
+        q, phase = divmod(i + skip, phases)
+        t_flat[t_base + i] = s_flat[s_base + phase * s_phase + q]

@@ -14,7 +14,7 @@ import numpy as np
 
 from numbaconv.codegen import host, launch
 from numbaconv.codegen.jit import RangeKernel
-from numbaconv.microkernels.tile import TILES, gemm_tile
+from numbaconv.microkernels.tile import TILES, gemm_column
 
 TERMS = 128  # w and x of a 8x3 tile of 16 lanes: 4 + 24 KiB; fewer terms would show the tile's loads and stores of y
 REPEATS = 200  # tiles a task: some tens of microseconds, so that taking tasks costs nothing
@@ -53,10 +53,10 @@ def measure(dtype: str = "float32", threads: int = 1, tile: str = "main") -> flo
 
 
 def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
-    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, table: Any, g: Any) -> None:
+    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
         for _ in range(lo, hi):
             for _ in range(g.repeats):
-                gemm_tile((scratch, 0, nv * lanes), (w, 0, 1), (x, 0), (b, 0), (table, 0, g.taps), g.terms, mr, 1,
+                gemm_column((scratch, 0, nv * lanes), (w, 0, 1, 1), (x, 0), (b, 0), (table, 0, g.taps), g.terms, mr, 1,
                           mr, nv, lanes)  # fmt: skip
 
     return tasks

@@ -1,6 +1,8 @@
-"""All tiles of a block: its rows in steps of ``mr``, and under each panel of weights all its vectors, ``nv`` at a time.
+"""All tiles of a block: its vectors ``nv`` at a time, and over each such group of pixels all rows in steps of ``mr``.
 
-The panel stays in the first cache while the vectors of the block stream past it, from there or from the second.
+The group's inputs stay in the first cache while the weights of all rows stream past them, in order, from the second: a
+tile reads six times as much of x as of w. With the weights staying and the inputs streaming, 1x1 layers reached half of
+the peak on Zen 3, whose second cache feeds 32 bytes a cycle, and whose translation buffers rows a plane apart exhaust.
 """
 
 from __future__ import annotations
@@ -9,57 +11,80 @@ from collections.abc import Callable
 from typing import Any
 
 from numbaconv.codegen.jit import inline
-from numbaconv.microkernels.tile import gemm_tile
+from numbaconv.microkernels.pack import gather_rows
+from numbaconv.microkernels.tile import gemm_column
 
 
-def make_tiles(mr: int, nv: int, lanes: int) -> Callable[..., None]:
-    """``tiles(..., width)``: the tile of the largest ``nv``, ``nv/2``, ... that is no wider than ``width``."""
+def make_width(nv: int) -> Callable[[int], int]:
+    """``width(left)``: vectors of the next group, one for which there is a tile."""
+
+    def width(left: int) -> int:
+        if nv == 3 and left == 4:  # 2 + 2 keeps both fma units busier than 3 + 1
+            return 2
+        if nv > 3:
+            return nv if left >= nv else 4 if left >= 4 else 2 if left >= 2 else 1
+        return min(nv, left)
+
+    return inline(width, nv)
+
+
+def make_column(mr: int, nv: int, lanes: int) -> Callable[..., None]:
+    """``column(..., width)``: `gemm_column` of the largest ``nv``, ``nv/2``, ... that is no wider than ``width``."""
     if nv == 1:
 
-        def tiles(y: Any, w: Any, x: Any, b: Any, table: Any, terms: int, rows: int, first: int, width: int) -> None:
-            gemm_tile(y, w, x, b, table, terms, rows, first, mr, nv, lanes)
+        def column(y: Any, w: Any, x: Any, b: Any, table: Any, terms: int, rows: int, first: int, width: int) -> None:
+            gemm_column(y, w, x, b, table, terms, rows, first, mr, nv, lanes)
     else:
-        fewer = make_tiles(mr, nv - 1 if nv <= 3 else nv // 2, lanes)
+        fewer = make_column(mr, nv - 1 if nv <= 3 else nv // 2, lanes)
 
-        def tiles(y: Any, w: Any, x: Any, b: Any, table: Any, terms: int, rows: int, first: int, width: int) -> None:
+        def column(y: Any, w: Any, x: Any, b: Any, table: Any, terms: int, rows: int, first: int, width: int) -> None:
             if width >= nv:
-                gemm_tile(y, w, x, b, table, terms, rows, first, mr, nv, lanes)
+                gemm_column(y, w, x, b, table, terms, rows, first, mr, nv, lanes)
             else:
                 fewer(y, w, x, b, table, terms, rows, first, width)
 
-    return inline(tiles, mr, nv, lanes)
+    return inline(column, mr, nv, lanes)
 
 
 def make_sweep(mr: int, nv: int, lanes: int) -> Callable[..., None]:
-    """``sweep(y, w, x, b, table, terms, rows, count, first)``; the tile's arguments, for any number of rows, vectors.
-
-    w: (flat, base, row stride, stride from one row of tiles to the next, per row).
-    """
-    half = (mr + 1) // 2
-    whole_tiles, half_tiles = make_tiles(mr, nv, lanes), make_tiles(half, nv, lanes)
+    """``sweep(y, w, x, b, table, terms, rows, count, first)``: the column's arguments, for any number of vectors."""
+    width_of, column = make_width(nv), make_column(mr, nv, lanes)
 
     def sweep(y: Any, w: Any, x: Any, b: Any, table: Any, terms: int, rows: int, count: int, first: int) -> None:
-        y_flat, y_base, y_row = y
-        w_flat, w_base, w_row, w_step = w
-        b_flat, b_base = b
         words, vectors, taps = table
-        for m in range(0, rows, mr):
-            at = (y_flat, y_base + m * y_row, y_row)
-            weights = (w_flat, w_base + m * w_step, w_row)
-            bias = (b_flat, b_base + m)
-            height = min(mr, rows - m)
-            start = 0
-            while start < count:
-                width = min(nv, count - start)
-                if nv == 3 and count - start == 4:  # 2 + 2 keeps both fma units busier than 3 + 1
-                    width = 2
-                if nv > 3:
-                    width = nv if width == nv else 4 if width >= 4 else 2 if width >= 2 else 1
-                here = (words, vectors + 3 * start, taps)
-                if height > half:
-                    whole_tiles(at, weights, x, bias, here, terms, height, first, width)
-                else:
-                    half_tiles(at, weights, x, bias, here, terms, height, first, width)
-                start += width
+        start = 0
+        while start < count:
+            width = width_of(count - start)
+            column(y, w, x, b, (words, vectors + 3 * start, taps), terms, rows, first, width)
+            start += width
 
     return inline(sweep, mr, nv, lanes)
+
+
+def make_panel_sweep(mr: int, nv: int, lanes: int) -> Callable[..., None]:
+    """``panel_sweep(y, w, panel, x, b, table, terms, rows, count, first)``: each group's inputs gathered side by side.
+
+        panel[k, i] = x[off(k) + at(i)]          nv*lanes elements from term to term
+
+    panel: (flat, base); x: (flat, base, end); table: (flat, places of the vectors, of the tile's terms, of the gathered
+    terms, of the pieces that make up the vectors, and of the first piece of each vector).
+    """
+    width_of, column = make_width(nv), make_column(mr, nv, lanes)
+    row = nv * lanes
+
+    def panel_sweep(
+        y: Any, w: Any, panel: Any, x: Any, b: Any, table: Any, terms: int, rows: int, count: int, first: int
+    ) -> None:
+        words, vectors, taps, gathered, pieces, starts = table
+        p_flat, p_base = panel
+        start = 0
+        while start < count:
+            width = width_of(count - start)
+            at = p_base - start * lanes
+            piece = words[starts + start]
+            count_here = words[starts + start + width] - piece
+            gather_rows((p_flat, at, row), x, (words, gathered, pieces + 2 * piece, count_here), terms, lanes)
+            column(y, w, (p_flat, at), b, (words, vectors + 3 * start, taps), terms, rows, first, width)
+            start += width
+
+    return inline(panel_sweep, mr, nv, lanes)

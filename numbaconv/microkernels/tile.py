@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from numbaconv.codegen import emit
+from numbaconv.codegen import emit, emit_rows
 from numbaconv.codegen.emit import emitted_by
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ TILES = {
     (16, 32): ((8, 3), (1, 8)),  # 24 acc + 3 x + 1 w = 28 of 32;  8 + 8 + 1 = 17
     (16, 16): ((4, 3), (1, 8)),  # 12 acc + 3 x + 1 w = 16 of 16;  8 acc + 1 w, x from memory = 9
 }
+
+
+ROW_TILE_HEIGHTS = emit_rows.ROW_TILE_HEIGHTS
 
 
 @dataclass(frozen=True)
@@ -65,18 +68,19 @@ class Tile:
         return f"{self.mr}x{self.nv}x{self.lanes}"
 
 
-@emitted_by(emit.gemm_tile)
-def gemm_tile(
+@emitted_by(emit.gemm_column)
+def gemm_column(
     y: Any, w: Any, x: Any, b: Any, table: Any, terms: int, rows: int, first: int, mr: int, nv: int, lanes: int
 ) -> None:
-    """``y[i, p] = (b[i] if first else y[i, p]) + sum_k w[i, k] * x[p, k]``.
+    """``y[i, p] = (b[i] if first else y[i, p]) + sum_k w[i, k] * x[p, k]``, i < rows, in tiles of mr.
 
-    y: (flat, base, row stride); w: (flat, base, row stride); x, b: (flat, base);
-    table: (flat, place of the vectors' words, place of the terms' words).
+    y: (flat, base, row stride); w: (flat, base, row stride, stride from one tile to the next, per row);
+    x, b: (flat, base); table: (flat, place of the vectors' words, place of the terms' words).
     """
-    (y_flat, y_base, y_row), (w_flat, w_base, w_row), (x_flat, x_base), (b_flat, b_base) = y, w, x, b
+    (y_flat, y_base, y_row), (w_flat, w_base, w_row, w_step), (x_flat, x_base), (b_flat, b_base) = y, w, x, b
     words, vectors, taps = table
-    for i in range(min(rows, mr)):
+    for i in range(rows):
+        w_at = w_base + i // mr * mr * w_step + i % mr * w_row
         for j in range(nv):
             x_at, y_at, count = words[vectors + 3 * j : vectors + 3 * j + 3]
             for lane in range(min(count, lanes)):
@@ -84,28 +88,37 @@ def gemm_tile(
                 total = b_flat[b_base + i] if first else y_flat[place]
                 for k in range(terms):
                     x_off, w_off = words[taps + 2 * k : taps + 2 * k + 2]
-                    total += w_flat[w_base + i * w_row + w_off] * x_flat[x_base + x_at + lane + x_off]
+                    total += w_flat[w_at + w_off] * x_flat[x_base + x_at + lane + x_off]
                 y_flat[place] = total
 
 
-@emitted_by(emit.row_tile)
+@emitted_by(emit_rows.row_tile)
 def row_tile(
-    y: Any, w: Any, x: Any, b: Any, rows: int, count: int, kernel: int, stride: int, nv: int, lanes: int
-) -> None:
-    """``y[i, p] = b + sum_r sum_t w[r, t] * x[i*stride + r, t % stride, p + t // stride]``, i < rows, p < count.
+    y: Any, w: Any, x: Any, b: Any, pitch: Any, inside: Any, rows: int, count: int, height: int, taps: int,
+    dilation: int, first: int, pairs: int, stride: int, nv: int, lanes: int,
+) -> None:  # fmt: skip
+    """``y[i, p] = (b if first else y[i, p]) + sum_r sum_t w[r, t] * x[i*stride + r, p*stride + t*dilation]``.
 
-    One output channel of a square kernel, nv rows at a time. y: (flat, base, row stride); w, b: (flat, base);
-    x: (flat, base, row stride, phase stride), the columns of the stride's phases apart.
+    One output channel, r < height (of `ROW_TILE_HEIGHTS`), t < taps, i < rows, nv at a time, p < count; or, of
+    ``pairs`` 2, two of them, ``pitch`` = (of x, of w, of y) apart, with half of the lanes each.
+    y, w, x: (flat, base, row stride); b: (flat, base); inside: (top, bottom, left, right) of x, outside of which it is
+    taken to be zero and its memory is not touched. Stride 2 has dilation 1.
     """
-    (y_flat, y_base, y_row), (w_flat, w_base), (x_flat, x_base, x_row, x_phase), (b_flat, b_base) = y, w, x, b
-    for i in range(rows):
-        for p in range(count):
-            total = b_flat[b_base]
-            for r in range(kernel):
-                for t in range(kernel):
-                    place = x_base + (i * stride + r) * x_row + (t % stride) * x_phase + p + t // stride
-                    total += w_flat[w_base + r * kernel + t] * x_flat[place]
-            y_flat[y_base + i * y_row + p] = total
+    (y_flat, y_base, y_row), (w_flat, w_base, w_row), (x_flat, x_base, x_row), (b_flat, b_base) = y, w, x, b
+    x_pitch, w_pitch, y_pitch = pitch
+    top, bottom, left, right = inside
+    for channel in range(pairs):
+        w_at, x_at = w_base + channel * w_pitch, x_base + channel * x_pitch
+        for i in range(rows):
+            for p in range(count):
+                place = y_base + channel * y_pitch + i * y_row + p
+                total = b_flat[b_base + channel] if first else y_flat[place]
+                for r in range(height):
+                    for t in range(taps):
+                        line, column = i * stride + r, p * stride + t * dilation
+                        if top <= line < bottom and left <= column < right:
+                            total += w_flat[w_at + r * w_row + t] * x_flat[x_at + line * x_row + column]
+                y_flat[place] = total
 
 
 @emitted_by(emit.dot_tile)

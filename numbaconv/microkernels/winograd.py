@@ -1,6 +1,6 @@
-"""The transforms of Winograd's F(4x4, 3x3): a vector of tiles in, the 36 points of each out; and back.
+"""Winograd's transforms of one tile of F(mh x mw, kh x kw), whose lanes are channels, and channels into lanes and back.
 
-V = B' d B          y = A' (sum_c U * V) A          (Lavin & Gray, arXiv:1509.09308; points 0, 1, -1, 2, -2, inf)
+U = G w G'        V = B d B'        y = b + A (sum_c U * V) A'        (Lavin & Gray, arXiv:1509.09308)
 """
 
 from __future__ import annotations
@@ -9,43 +9,89 @@ from typing import Any
 
 import numpy as np
 
-from numbaconv.codegen import emit
+from numbaconv.codegen import emit_winograd
 from numbaconv.codegen.emit import emitted_by
-
-B = np.array(
-    [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0], [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0],
-     [0, 4, 0, -5, 0, 1]], float
-)  # fmt: skip
-G = np.array(
-    [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6], [1 / 24, 1 / 12, 1 / 6],
-     [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]
-)  # fmt: skip
-A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]], float)
+from numbaconv.codegen.transforms import transform
 
 
-@emitted_by(emit.winograd_input)
-def winograd_input(target: Any, source: Any, table: Any, lanes: int) -> None:
-    """``target[6*i + j] = (B' d B)[i, j]`` of ``lanes`` tiles side by side.
+@emitted_by(emit_winograd.channels_to_lanes)
+def channels_to_lanes(target: Any, source: Any, inside: Any, width: int, channels: int, lanes: int) -> None:
+    """``target[j, c] = source[c, j] if lo <= j < hi else 0``, j < width; up to ``lanes - 1`` columns more are written.
 
-    target: (flat, base, stride from point to point); source: (flat, base); table: (flat, place of the 36 offsets of d).
+    target: (flat, base); source: (flat, base, stride from channel to channel); inside: (lo, hi). Lanes without a
+    channel, c >= channels, repeat the last one.
     """
-    (t_flat, t_base, t_point), (s_flat, s_base), (words, taps) = target, source, table
-    for lane in range(lanes):
-        d = np.array([s_flat[s_base + words[taps + n] + lane] for n in range(36)]).reshape(6, 6)
-        for n, point in enumerate((B @ d @ B.T).ravel()):
-            t_flat[t_base + n * t_point + lane] = point
+    (t_flat, t_base), (s_flat, s_base, s_channel) = target, source
+    lo, hi = inside
+    for j in range(width):
+        for c in range(lanes):
+            from_channel = s_base + min(c, channels - 1) * s_channel
+            t_flat[t_base + j * lanes + c] = s_flat[from_channel + j] if lo <= j < hi else 0
 
 
-@emitted_by(emit.winograd_output)
-def winograd_output(target: Any, source: Any, b: Any, rows: int, count: int, lanes: int) -> None:
-    """``target[i, 4*lane + j] = b + (A' m A)[i, j]``, i < rows, of which the first ``count`` of a row are written.
+@emitted_by(emit_winograd.lanes_to_channels)
+def lanes_to_channels(target: Any, source: Any, count: int, channels: int, lanes: int) -> None:
+    """``target[c, j] = source[j, c]``, j < count, c < channels and lanes.
 
-    target: (flat, base, row stride); source: (flat, base, stride from point to point); b: (flat, base).
+    target: (flat, base, stride from channel to channel); source: (flat, base), readable to whole vectors of j.
     """
-    (t_flat, t_base, t_row), (s_flat, s_base, s_point), (b_flat, b_base) = target, source, b
-    for lane in range(lanes):
-        m = np.array([s_flat[s_base + n * s_point + lane] for n in range(36)]).reshape(6, 6)
-        y = A @ m @ A.T
-        for i in range(min(rows, 4)):
-            for j in range(max(0, min(4, count - 4 * lane))):
-                t_flat[t_base + i * t_row + 4 * lane + j] = b_flat[b_base] + y[i, j]
+    (t_flat, t_base, t_channel), (s_flat, s_base) = target, source
+    for j in range(count):
+        for c in range(min(channels, lanes)):
+            t_flat[t_base + c * t_channel + j] = s_flat[s_base + j * lanes + c]
+
+
+@emitted_by(emit_winograd.winograd_input)
+def winograd_input(target: Any, source: Any, mh: int, kh: int, mw: int, kw: int, lanes: int) -> None:
+    """``target[n] = (B d B')[n]``. target: (flat, base, stride of points); source: (flat, base, row, column stride)."""
+    (t_flat, t_base, t_point), (s_flat, s_base, s_row, s_col) = target, source
+    d = _tile(s_flat, s_base, s_row, s_col, (mh + kh - 1, mw + kw - 1), lanes)
+    points = np.einsum("ai,bj,ijl->abl", transform(mh, kh).B, transform(mw, kw).B, d)
+    _tile(t_flat, t_base, t_point, 0, (points.shape[0] * points.shape[1], 1), lanes)[:] = points.reshape(-1, 1, lanes)
+
+
+@emitted_by(emit_winograd.winograd_weights)
+def winograd_weights(target: Any, source: Any, mh: int, kh: int, mw: int, kw: int, lanes: int) -> None:
+    """``target[n] = (G w G')[n]``. target: (flat, base, stride of points); source: (flat, base), taps one by one."""
+    (t_flat, t_base, t_point), (s_flat, s_base) = target, source
+    w = _tile(s_flat, s_base, kw * lanes, lanes, (kh, kw), lanes)
+    points = np.einsum("ai,bj,ijl->abl", transform(mh, kh).G, transform(mw, kw).G, w)
+    _tile(t_flat, t_base, t_point, 0, (points.shape[0] * points.shape[1], 1), lanes)[:] = points.reshape(-1, 1, lanes)
+
+
+@emitted_by(emit_winograd.winograd_products)
+def winograd_products(
+    target: Any, left: Any, right: Any, terms: int, blocks: int, first: int, mr: int, nv: int, lanes: int
+) -> None:
+    """``target[t, o] = (0 if first else target[t, o]) + sum_k left[t, k] * right[k, o]``, t < blocks*mr, o < nv*lanes.
+
+    target, left: (flat, base, row stride); right: (flat, base), one row a term.
+    """
+    (t_flat, t_base, t_row), (l_flat, l_base, l_row), (r_flat, r_base) = target, left, right
+    panel = r_flat[r_base : r_base + terms * nv * lanes].reshape(terms, nv * lanes)
+    for t in range(blocks * mr):
+        y = t_flat[t_base + t * t_row : t_base + t * t_row + nv * lanes]
+        y[:] = (0 if first else y) + l_flat[l_base + t * l_row : l_base + t * l_row + terms] @ panel
+
+
+@emitted_by(emit_winograd.winograd_output)
+def winograd_output(
+    target: Any, source: Any, b: Any, check: Any, mh: int, kh: int, mw: int, kw: int, lanes: int
+) -> None:
+    """``target[i, j] = b + (A m A')[i, j]``; ``check`` becomes NaN in lanes where one of them is not finite.
+
+    target: (flat, base, row, column stride); source: (flat, base, stride of points); b, check: (flat, base), a vector.
+    """
+    (t_flat, t_base, t_row, t_col), (s_flat, s_base, s_point), (b_flat, b_base), (c_flat, c_base) = (
+        target, source, b, check,
+    )  # fmt: skip
+    m = _tile(s_flat, s_base, (mw + kw - 1) * s_point, s_point, (mh + kh - 1, mw + kw - 1), lanes)
+    y = np.einsum("ai,bj,ijl->abl", transform(mh, kh).A, transform(mw, kw).A, m) + b_flat[b_base : b_base + lanes]
+    _tile(t_flat, t_base, t_row, t_col, (mh, mw), lanes)[:] = y
+    c_flat[c_base : c_base + lanes] += y.sum((0, 1)) * 0
+
+
+def _tile(flat: Any, base: int, row: int, col: int, shape: tuple[int, int], lanes: int) -> Any:
+    """The vectors at ``base + i*row + j*col`` as a view of three axes."""
+    size = flat.itemsize
+    return np.lib.stride_tricks.as_strided(flat[base:], (*shape, lanes), (row * size, col * size, size))

@@ -11,13 +11,21 @@ if TYPE_CHECKING:
 
 NAMES = (
     "winograd",
+    "fft",
     "depthwise",
-    "banded",
+    "mirrored",
     "direct",
     "dot",
     "im2col",
     "pointwise",
+    "spread",
+    "subpixel",
     "transposed",
+    "exchanged",
+    "reduction",
+    "kernelwise",
+    "split",
+    "integers",
     "generic",
 )
 

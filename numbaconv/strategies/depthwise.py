@@ -1,12 +1,16 @@
-"""Depthwise with a small square kernel: each vector of a channel feeds every output row that it is a tap of.
+"""Depthwise, and other groups of few channels: each vector of a channel feeds every output row that it is a tap of.
 
-    y[o, i, p] = b[o] + sum_r sum_t w[o, r, t] * x[o / multiplier, i*s + r, p*s + t]
+    y[o, i, p] = b[o] + sum_c sum_r sum_t w[o, c, r, t] * x[c, i*s + r*d, p*s + t*d]
 
-Wins for 3x3, 5x5 and 7x7 kernels at stride 1 and 2. A tile is four rows of outputs with the kernel held in registers:
-(3*s + k) * k loads feed 4*k*k fma's, where a tile that shares no rows would load 4*k*k vectors. It ends bound by the
-copy of the channel into its halo and by the stores.
+A tile is eight rows of outputs under up to seven rows of the kernel: for each tap column, 7 + 8 - 1 vectors and 7
+weights are loaded for 56 fma's, where a tile that shares no rows would load 56 vectors. Taller kernels are summed in
+pieces. On maps no wider than half a vector, the halves are of two channels. Inputs are read where they lie and nothing
+is packed: at the border, vectors are loaded under masks. Where the border is more than zeros, or the input of another
+dtype, the rows of a set are packed first. With a dilation, rows d apart make up a tile, and d such sets
+the image.
 
-Tasks: (image, block of output channels, block of rows). Within a task: channels, the halo of each, row tiles.
+Tasks: (image, block of output channels, depth, block of rows). Within a task: output channels, sets of rows, input
+channels, planes and pieces of the kernel, row tiles.
 """
 
 from __future__ import annotations
@@ -18,116 +22,195 @@ from typing import Any
 
 import numpy as np
 
-from numbaconv.blocking import halo, tiled
+from numbaconv.blocking import tiled
+from numbaconv.blocking.border import Border
 from numbaconv.codegen import launch
-from numbaconv.codegen.jit import RangeKernel
+from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.machine import Machine
-from numbaconv.microkernels.halo import make_pack_halo
-from numbaconv.microkernels.tile import row_tile
+from numbaconv.microkernels import border as ends
+from numbaconv.microkernels import finish as ending
+from numbaconv.microkernels.border import extended_row
+from numbaconv.microkernels.tile import ROW_TILE_HEIGHTS, row_tile
 from numbaconv.problem import ConvProblem
 from numbaconv.strategy import Plan, PlanChild, Strategy
 
-ROWS = 4  # of a tile: 3x3 needs 4 acc + 9 w + 1 x = 14 of 16 registers, 5x5 30 of 32
-SIZES = (3, 5, 7)
 STRIDES = (1, 2)
+# Cycles on Zen 5 (AVX-512): an fma; a load, which nearly always crosses a cache line; what a tile and a channel cost
+# besides (its last stores, the zeros around it). One tap column of 8 rows: 8, 11, 12, 21, 30 cycles for 1, 2, 3, 5, 7.
+FMA, LOAD, TILE, CHANNEL = 0.53, 0.95, 45.0, 60.0
+PAIRED = 0.65  # of the time of two channels one by one, 7x7: 99 cycles a channel for 159, at stride 2 180 for 257
+WEIGHT = 8  # multiply-adds of a full tile in the time of one on a map of 7x7: 960 channels take 40 us on one thread
+PACKED = 1024 * 1024  # bytes of scratch for packed rows, of two channels
+PACK, PACK_ROW = 3.0, 25.0  # cycles to pack a vector, and a row besides
+TASK_MACS = 100_000  # some 5 us: a task costs a tenth of a microsecond to take
 
 
 class Depthwise(Strategy):
     name = "depthwise"
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
-        if problem.in_channels != problem.groups:
-            return f"it takes one input channel a group, not {problem.in_channels // problem.groups}"
-        depth, height, width = problem.kernel
-        if depth != 1 or height != width or height not in SIZES:
-            return f"its tiles are for kernels 3x3, 5x5 and 7x7, not {depth}x{height}x{width}"
-        if problem.stride[1] != problem.stride[2] or problem.stride[1] not in STRIDES or problem.stride[0] != 1:
-            return f"its tiles are for strides 1 and 2 along both axes, not {problem.stride}"
-        if problem.dilation[1:] != (1, 1):
-            return f"a dilation of {problem.dilation[1:]} leaves few rows that its tiles could share"
-        return tiled.why_not(problem)
+        if problem.out_size[1] < 2:
+            return "its tiles are rows of outputs; here is only one"
+        if problem.stride[1] != problem.stride[2] or problem.stride[1] not in STRIDES:
+            return f"its tiles have a stride of 1 or 2 along both axes, not {problem.stride[1:]}"
+        if problem.stride[1] > 1 and problem.dilation[1:] != (1, 1):
+            return (
+                f"at stride {problem.stride[1]} it takes neighbouring taps together, not {problem.dilation[1:]} apart"
+            )
+        refusal = tiled.why_not(problem, packs=True)
+        if refusal is None and _packed(problem, _blocks(problem, machine)[1])[1] * 2 * _size(problem) > PACKED:
+            return f"the rows of a task, packed, exceed its {PACKED // 1024} KiB"
+        return refusal
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
-        plan = self._plan(problem, machine)
-        lanes = machine.lanes(problem.dtype)
-        kernel, stride = problem.kernel[1], problem.stride[1]
-        columns = ceil(problem.out_size[2] / lanes)
-        tile = max(ROWS * kernel * kernel * 0.5, (3 * stride + kernel) * kernel * 0.9) + ROWS * 2
-        lines = ceil(problem.out_size[1] / ROWS)
-        copied = problem.in_size[1] * (4 + (problem.in_size[2] / lanes + 1) * 2)
-        each = lines * (columns * tile + 30) + copied + 100
-        seconds = problem.batch * problem.out_channels * problem.out_size[0] * each / (machine.clock * 1e9)
-        return seconds * ceil(plan.tasks / machine.cores) * machine.cores / plan.tasks
+        lanes, stride, height = machine.lanes(problem.dtype), problem.stride[1], problem.kernel[1]
+        nv = rows_of_tile(machine, stride)
+        pieces = pieces_of(height)
+        tap = sum(max(nv * n * FMA, ((nv - 1) * stride + n) * stride * LOAD) for n in pieces)
+        tile = problem.kernel[2] * tap + len(pieces) * TILE
+        tile *= problem.kernel[0] * (problem.in_channels // problem.groups)
+        lines = problem.dilation[1] * ceil(problem.out_size[1] / (nv * problem.dilation[1]))
+        each = lines * ceil(problem.out_size[2] / lanes) * tile + CHANNEL
+        paired = problem.groups == problem.in_channels == problem.out_channels and problem.out_size[2] <= lanes // 2
+        planes = problem.batch * problem.out_channels * problem.out_size[0] * (PAIRED if paired else 1.0)
+        if problem.is_extended or problem.is_loaded:
+            width, size = _packed(problem, problem.out_size[1])
+            each += problem.terms // problem.taps * problem.kernel[0] * (size / lanes * PACK + size / width * PACK_ROW)
+        seconds = planes * each / (machine.clock * 1e9)
+        tasks = _tasks(problem, *_blocks(problem, machine))
+        return seconds * ceil(tasks / machine.cores) * machine.cores / tasks
 
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
-        return self._plan(problem, machine)
+        constants = tuple(rows_of_tile(machine, stride) for stride in STRIDES)
+        return DepthwisePlan(problem, self.name, (*constants, machine.lanes(problem.dtype)), *_blocks(problem, machine))
 
-    def _plan(self, problem: ConvProblem, machine: Machine) -> DepthwisePlan:
-        lanes = machine.lanes(problem.dtype)
-        _, out_h, out_w = problem.out_size
-        size = 8 if problem.dtype == "float64" else 4
-        # The halo of a block of rows takes half of the first cache; a task takes at least a few thousand outputs.
-        line = (ceil(out_w / lanes) + 1) * lanes * problem.stride[1] ** 2 * size
-        rows = max(ROWS, machine.l1 // 2 // line // ROWS * ROWS)
-        row_blocks = ceil(out_h / rows)
-        rows = ceil(ceil(out_h / row_blocks) / ROWS) * ROWS
-        row_blocks = ceil(out_h / rows)
-        fit = machine.l1 // (line * ceil(rows + problem.kernel[1]))
-        channels = max(1, min(problem.out_channels // (2 * machine.cores), fit))
-        return DepthwisePlan(problem, self.name, lanes, rows, row_blocks, channels)
+
+def rows_of_tile(machine: Machine, stride: int) -> int:
+    """8 rows: 14 x + 8 acc + 1 w = 23 of 32 registers, of stride 2 4 rows: 26 + 4 + 1 = 31; half of it with 16."""
+    return (8 if machine.registers >= 32 else 4) // stride
+
+
+def pieces_of(height: int) -> list[int]:
+    """The kernel's rows in as few pieces as there are tiles for."""
+    pieces = []
+    while height:
+        pieces.append(max(n for n in ROW_TILE_HEIGHTS if n <= height))
+        height -= pieces[-1]
+    return pieces
+
+
+def _blocks(problem: ConvProblem, machine: Machine) -> tuple[int, int]:
+    """(output channels, output rows) of a task: whole planes, as many as make it worth taking; or parts of one.
+
+    A part stays in the first cache while input channels and pieces of the kernel add to it, and every core gets some.
+    """
+    _, out_h, out_w = problem.out_size
+    planes = problem.batch * problem.out_channels * problem.out_size[0]
+    line = out_w * (8 if problem.dtype == "float64" else 4)
+    most = min(machine.l1 // 2 // line, ceil(out_h * planes / (4 * machine.cores)))
+    unit = 8 * problem.dilation[1]
+    if most >= out_h:
+        plane = out_h * out_w * problem.terms
+        channels = min(ceil(TASK_MACS / plane), max(1, planes // (4 * machine.cores)), problem.out_channels)
+        return channels, out_h
+    return 1, min(out_h, max(1, most // unit) * unit)
+
+
+def _size(problem: ConvProblem) -> int:
+    return 8 if problem.dtype == "float64" else 4
+
+
+def _packed(problem: ConvProblem, rows: int) -> tuple[int, int]:
+    """(elements of a packed row, of all that a set of ``rows`` output rows reads); nothing where none are packed."""
+    if not (problem.is_extended or problem.is_loaded):
+        return 0, 0
+    width = (problem.out_size[2] - 1) * problem.stride[2] + (problem.kernel[2] - 1) * problem.dilation[2] + 1
+    lines = (ceil(rows / problem.dilation[1]) - 1) * problem.stride[1] + problem.kernel[1]
+    return width, width * lines
+
+
+def _tasks(problem: ConvProblem, channels: int, rows: int) -> int:
+    blocks = ceil(problem.out_channels / channels) * ceil(problem.out_size[1] / rows)
+    return problem.batch * problem.out_size[0] * blocks
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DepthwisePlan(Plan):
-    lanes: int
-    rows: int
-    row_blocks: int
+    constants: tuple[int, ...]  # rows of a tile at each stride, lanes
     channels: int  # output channels of a task
+    rows: int  # output rows of a task
     zeros: np.ndarray = field(init=False)
     work: launch.Work = field(init=False)
 
     def __post_init__(self) -> None:
         p = self.problem
-        layout = halo.Halo(p, self.rows, p.out_size[2], self.lanes)
+        axes = {"d": 0, "h": 1, "w": 2}
+        words = {f"{word}_{axis}": sizes[i] for axis, i in axes.items() for word, sizes in (
+            ("in", p.in_size), ("out", p.out_size), ("kernel", p.kernel), ("stride", p.stride), ("dilation", p.dilation)
+        )}  # fmt: skip
+        pieces = pieces_of(p.kernel[1])
+        reach = zip(p.out_size, p.stride, p.kernel, p.dilation, p.padding, strict=True)
+        d, h, w = ((n - 1) * s + (k - 1) * step + 1 - lo for n, s, k, step, (lo, _) in reach)
+        border = Border(p, (d, h, w))
+        width, size = _packed(p, self.rows)
+        pending = 2 * self.rows * p.out_size[2] if p.tail and p.tail.moves else 0
         g = KERNEL.geometry(
-            **layout.words(), phase_table=0, channels=p.out_channels, multiplier=self._multiplier,
-            out_d=p.out_size[0], out_h=p.out_size[1], out_w=p.out_size[2], kernel=p.kernel[1],
+            **words, **{f"pad_{axis}": p.padding[i][0] for axis, i in axes.items()},
+            channels=p.out_channels, group_in=p.in_channels // p.groups, group_out=p.out_channels // p.groups,
+            groups=p.groups, terms=p.terms, pieces=len(pieces),
             block_channels=self.channels, channel_blocks=ceil(p.out_channels / self.channels),
-            block_rows=self.rows, row_blocks=self.row_blocks,
+            block_rows=self.rows, row_blocks=ceil(p.out_size[1] / self.rows), packed=pending, packed_width=width,
+            packed_size=size, **border.words(len(pieces)), **ending.words(p.tail, p.dtype),
         )  # fmt: skip
-        # The last tile of a block may read rows below the halo, for outputs that it does not store.
-        scratch = layout.size(self.channels // self._multiplier + 2) + ROWS * p.stride[1] * layout.row_pitch
-        table = np.array(layout.phases)
+        tasks = _tasks(p, self.channels, self.rows)
+        table, scratch = np.concatenate([np.array(pieces), border.table()]), pending + 2 * size
         object.__setattr__(self, "zeros", np.zeros(p.out_channels, p.dtype))
         object.__setattr__(
-            self, "work", launch.Work(KERNEL, p.dtype, (self.lanes,), self.tasks, p.macs, scratch, table, g)
+            self,
+            "work",
+            launch.Work(KERNEL, p.dtype, self.constants, tasks, WEIGHT * p.macs, scratch, table, g),
         )
-
-    @property
-    def _multiplier(self) -> int:
-        return self.problem.out_channels // self.problem.in_channels
-
-    @property
-    def tasks(self) -> int:
-        channel_blocks = ceil(self.problem.out_channels / self.channels)
-        return self.problem.batch * channel_blocks * self.problem.out_size[0] * self.row_blocks
 
     def pack(self, weight: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(weight).reshape(-1)
 
-    def run(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int) -> None:
-        self.work.run(x, weight, self.zeros if bias is None else bias, y, threads)
+    def run(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int,
+        residual: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        self.work.run(x, weight, self.zeros if bias is None else bias, y, threads, residual)
 
     def __str__(self) -> str:
-        return f"({self.strategy} {ROWS}x{self.lanes} {self.rows} rows c{self.channels})"
+        return f"({self.strategy} {'x'.join(map(str, self.constants))} c{self.channels} {self.rows} rows)"
 
 
-def make_tasks(lanes: int) -> Callable[..., None]:
-    pack_halo = make_pack_halo(lanes)
+def _steps(distance: int, step: int) -> int:
+    """ceil(distance / step), without a division, as one costs some fma's, where there is no dilation."""
+    return distance if step == 1 else -(-distance // step)
 
-    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, table: Any, g: Any) -> None:
-        pitch = g.halo_phases * g.halo_width
-        size = g.kernel * g.kernel
+
+steps = inline(_steps)
+
+
+def _pack(
+    scratch: Any, x: Any, volume: int, place: Any, rows: int, pairs: int, channel: int, table: Any, g: Any
+) -> None:
+    """The rows that a set of outputs reads of one plane, of one channel or two."""
+    d, h = place
+    for pair in range(pairs):
+        to = g.packed + pair * g.packed_size
+        start = volume + pair * g.in_d * g.in_h * g.in_w
+        for i in range(rows):
+            at = (d, h + i * g.dilation_h, -g.pad_w)
+            extended_row(scratch, to, x, start, at, g.packed_width, 1, channel + pair, table, g)
+            to += g.packed_width
+
+
+pack = inline(_pack)
+
+
+def make_tasks(nv_1: int, nv_2: int, lanes: int) -> Callable[..., None]:
+    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
         for task in range(lo, hi):
             rest, row_block = divmod(task, g.row_blocks)
             rest, depth = divmod(rest, g.out_d)
@@ -135,30 +218,69 @@ def make_tasks(lanes: int) -> Callable[..., None]:
             row = row_block * g.block_rows
             lines = min(g.block_rows, g.out_h - row)
             start = channel_block * g.block_channels
+            sets = min(g.dilation_h, lines)
+            plane = g.out_d * g.out_h * g.out_w
+            sums_plane = g.block_rows * g.out_w if g.staged else plane
+            volume = g.in_d * g.in_h * g.in_w
+            pitch = (volume if g.packed_width == 0 else g.packed_size, g.terms, sums_plane)
+            group, m = divmod(start, g.group_out)
+            # On narrow maps of single channels, a vector has room for two of them.
+            paired = g.group_in == 1 and g.group_out == 1 and g.out_w <= lanes // 2
             stop = min(start + g.block_channels, g.channels)
-            # All halos first: a load that straddles stores still under way would wait for them.
-            c_first = start // g.multiplier
-            x_at = (image * (g.channels // g.multiplier) + c_first) * g.in_d * g.in_h * g.in_w
-            pack_halo(scratch, x, x_at, (depth, row, 0), (stop - 1) // g.multiplier - c_first + 1, table, g)
-            for o in range(start, stop):
-                x_from = (o // g.multiplier - c_first) * g.halo_rows * pitch
+            o = start
+            while o < stop:
+                pairs = 2 if paired and o + 1 < stop else 1
                 y_at = (((image * g.channels + o) * g.out_d + depth) * g.out_h + row) * g.out_w
-                at = (y, y_at, g.out_w)
-                kernel = (w, o * size)
-                source = (scratch, x_from, pitch, g.halo_width)
-                if g.stride_w == 1:
-                    if g.kernel == 3:
-                        row_tile(at, kernel, source, (b, o), lines, g.out_w, 3, 1, ROWS, lanes)
-                    elif g.kernel == 5:
-                        row_tile(at, kernel, source, (b, o), lines, g.out_w, 5, 1, ROWS, lanes)
-                    else:
-                        row_tile(at, kernel, source, (b, o), lines, g.out_w, 7, 1, ROWS, lanes)
-                elif g.kernel == 3:
-                    row_tile(at, kernel, source, (b, o), lines, g.out_w, 3, 2, ROWS, lanes)
-                elif g.kernel == 5:
-                    row_tile(at, kernel, source, (b, o), lines, g.out_w, 5, 2, ROWS, lanes)
-                else:
-                    row_tile(at, kernel, source, (b, o), lines, g.out_w, 7, 2, ROWS, lanes)
+                sums, sums_at = (scratch, g.pending) if g.staged else (y, y_at)
+                for s in range(sets):
+                    set_rows = steps(lines - s, g.dilation_h)
+                    first = 1
+                    for c in range(g.group_in):
+                        x_plane = ((image * g.groups + group) * g.group_in + c) * g.in_d
+                        for z in range(g.kernel_d):
+                            d = depth * g.stride_d - g.pad_d + z * g.dilation_d
+                            w_at = o * g.terms + (c * g.kernel_d + z) * g.kernel_h * g.kernel_w
+                            down = 0
+                            from_x, packed_rows = x, 0
+                            if g.packed_width != 0:
+                                from_x, packed_rows = scratch, (set_rows - 1) * g.stride_h + g.kernel_h
+                                place = (d, (row + s) * g.stride_h - g.pad_h)
+                                pack(scratch, x, x_plane * g.in_h * g.in_w, place, packed_rows, pairs,
+                                     group * g.group_in + c, table, g)  # fmt: skip
+                            for piece in range(g.pieces):
+                                h = (row + s) * g.stride_h - g.pad_h + down * g.dilation_h
+                                top = max(0, steps(-h, g.dilation_h))
+                                bottom = steps(g.in_h - h, g.dilation_h) if 0 <= d < g.in_d else 0
+                                at = (sums, sums_at + s * g.out_w, g.dilation_h * g.out_w)
+                                kernel = (w, w_at + down * g.kernel_w, g.kernel_w)
+                                source_at = ((x_plane + d) * g.in_h + h) * g.in_w - g.pad_w
+                                source_line, left, right = g.dilation_h * g.in_w, g.pad_w, g.pad_w + g.in_w
+                                if g.packed_width != 0:
+                                    top, bottom, left, right = 0, packed_rows - down, 0, g.packed_width
+                                    source_at, source_line = g.packed + down * g.packed_width, g.packed_width
+                                source = (from_x, source_at, source_line)
+                                inside = (top, max(top, bottom), left, right)
+                                if g.stride_w == 1 and pairs == 1:
+                                    row_tile(at, kernel, source, (b, o), pitch, inside, set_rows, g.out_w, table[piece],
+                                             g.kernel_w, g.dilation_w, first, 1, 1, nv_1, lanes)  # fmt: skip
+                                elif g.stride_w == 1:
+                                    row_tile(at, kernel, source, (b, o), pitch, inside, set_rows, g.out_w, table[piece],
+                                             g.kernel_w, g.dilation_w, first, 2, 1, nv_1, lanes)  # fmt: skip
+                                elif pairs == 1:
+                                    row_tile(at, kernel, source, (b, o), pitch, inside, set_rows, g.out_w, table[piece],
+                                             g.kernel_w, 1, first, 1, 2, nv_2, lanes)  # fmt: skip
+                                else:
+                                    row_tile(at, kernel, source, (b, o), pitch, inside, set_rows, g.out_w, table[piece],
+                                             g.kernel_w, 1, first, 2, 2, nv_2, lanes)  # fmt: skip
+                                down += table[piece]
+                                first = 0
+                if g.finish:
+                    ending.finish((y, y_at, plane, g.out_w), (sums, sums_at, sums_plane, g.out_w), r,
+                                  (pairs, lines, g.out_w), o, g)  # fmt: skip
+                o += pairs
+                m += pairs
+                if m >= g.group_out:
+                    group, m = group + pairs, 0
 
     return tasks
 
@@ -166,7 +288,9 @@ def make_tasks(lanes: int) -> Callable[..., None]:
 KERNEL = RangeKernel(
     "depthwise",
     make_tasks,
-    f"{halo.GEOMETRY} phase_table channels multiplier out_d out_h out_w kernel "
-    "block_channels channel_blocks block_rows row_blocks",
+    "in_d out_d kernel_d stride_d dilation_d in_h out_h kernel_h stride_h dilation_h in_w out_w kernel_w stride_w "
+    "dilation_w pad_d pad_h pad_w channels group_in group_out groups terms pieces "
+    f"block_channels channel_blocks block_rows row_blocks packed packed_width packed_size {ends.GEOMETRY} "
+    + ending.GEOMETRY,
 )
 STRATEGY = Depthwise()

@@ -18,6 +18,7 @@ from numbaconv.blocking import tiled
 from numbaconv.blocking.blocks import Blocks
 from numbaconv.codegen.jit import RangeKernel
 from numbaconv.machine import Machine
+from numbaconv.microkernels import finish as ending
 from numbaconv.microkernels.halo import make_pack_halo
 from numbaconv.microkernels.sweep import make_sweep
 from numbaconv.microkernels.task import locate
@@ -30,7 +31,7 @@ class Direct(Strategy):
     name = "direct"
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
-        return tiled.why_not(problem)
+        return tiled.why_not(problem, packs=True)
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
         return self._best(problem, machine)[0]
@@ -52,7 +53,7 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
     pack_halo = make_pack_halo(lanes)
     sweep = make_sweep(mr, nv, lanes)
 
-    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, table: Any, g: Any) -> None:
+    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
         for task in range(lo, hi):
             channel, group, m, (depth, row, col) = locate(task, g)
             rows = min(g.chunk_rows, g.group_out - m)
@@ -62,12 +63,15 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
             count = lines * (g.last_row_vectors if last else g.row_vectors)
             plane = g.out_d * g.out_h * g.out_w
             y_at = (channel * g.group_out + m) * plane + (depth * g.out_h + row) * g.out_w + col
+            sums, sums_at, sums_plane, sums_line = y, y_at, plane, g.out_w
+            if g.staged:
+                sums, sums_at, sums_plane, sums_line = scratch, g.pending, g.block_rows * g.block_cols, g.block_cols
             for c in range(0, g.group_in, g.block_channels):
                 channels = min(g.block_channels, g.group_in - c)
                 pack_halo(scratch, x, (channel * g.group_in + c) * g.in_d * g.in_h * g.in_w,
                           (depth, row, col), channels, table, g)  # fmt: skip
                 sweep(
-                    (y, y_at, plane),
+                    (sums, sums_at, sums_plane),
                     (w, group * g.w_group + m * g.w_step + c * g.w_channel, g.w_row, g.w_step),
                     (scratch, 0),
                     (b, group * g.group_out + m),
@@ -77,6 +81,9 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                     count,
                     1 if c == 0 else 0,
                 )
+            if g.finish:
+                ending.finish((y, y_at, plane, g.out_w), (sums, sums_at, sums_plane, sums_line), r,
+                              (rows, lines, min(g.block_cols, g.out_w - col)), group * g.group_out + m, g)  # fmt: skip
 
     return tasks
 

@@ -13,13 +13,17 @@ One task is a piece of one output row: up to 256 pixels whose sums stay in scrat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from numbaconv.blocking.border import Border
 from numbaconv.codegen import launch
-from numbaconv.codegen.jit import RangeKernel
+from numbaconv.codegen.jit import RangeKernel, inline
+from numbaconv.microkernels import border as ends
+from numbaconv.microkernels import finish as ending
+from numbaconv.microkernels import loading
 from numbaconv.strategy import Plan, PlanChild, Strategy
 
 if TYPE_CHECKING:
@@ -61,17 +65,34 @@ class GenericPlan(Plan):
             weight = weight != 0
         return np.ascontiguousarray(weight, self.stored)
 
-    def run(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int) -> None:
+    def run(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int,
+        residual: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        p = self.problem
+        x = loading.loaded(p, x).astype(self.stored, copy=False) if p.is_loaded else x
+        if p.swapped:  # the loops read and write whole copies in the order of the equation
+            x = x.reshape(-1, p.groups, p.batch, *p.in_size).transpose(2, 1, 0, 3, 4, 5).copy()
+            whole = np.empty((p.batch, p.out_channels, *y.shape[2:]), y.dtype)
+            self._run(x, weight, bias, whole, threads, None)
+            y[...] = whole.swapaxes(0, 1)
+        else:
+            self._run(x, weight, bias, y, threads, residual)
+
+    def _run(
+        self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int,
+        residual: np.ndarray | None,
+    ) -> None:  # fmt: skip
         dtype = self.problem.dtype
         if dtype == "float16":
             whole = np.empty(y.shape, np.float32)
-            self._sum("float32", "float64", x, weight, bias, whole, threads)
+            self._sum("float32", "float64", x.astype(np.float32), weight, bias, whole, threads)
             with np.errstate(over="ignore"):  # beyond the largest float16 lies inf, as in every other float dtype
                 y[...] = whole
         elif dtype == "bool":
             self._sum("uint8", "any", x.view(np.uint8), weight, bias, y.view(np.uint8), threads)
         else:
-            lost = self._sum(self.stored, self.wide, x, weight, bias, y, threads)
+            lost = self._sum(self.stored, self.wide, x, weight, bias, y, threads, residual)
             if lost or self._wrapped(x, weight, bias, y, threads):
                 raise OverflowError(
                     f"a sum does not fit the result dtype {dtype}; convert x or weight to a wider dtype"
@@ -90,19 +111,27 @@ class GenericPlan(Plan):
         bias: np.ndarray | None,
         y: np.ndarray,
         threads: int,
+        residual: np.ndarray | None = None,
     ) -> bool:
         """Run the loops; True where a stored output differs from its sum."""
         p = self.problem
-        lost = np.zeros(1, np.int64)
+        reach = zip(p.out_size, p.stride, p.kernel, p.dilation, p.padding, p.input_dilation, strict=True)
+        d, h, w = (((n - 1) * s + (k - 1) * step - lo) // gap + 1 for n, s, k, step, (lo, _), gap in reach)
+        read = replace(p, dtype=wide if wide != "any" else "int64", x_dtype="", prologue=None)
+        border = Border(read, (d, h, w))
+        lost = np.concatenate([np.zeros(1, np.int64), border.table()])
         b = np.zeros(p.out_channels, stored) if bias is None else bias.astype(stored)
         pieces = -(-p.out_size[2] // PIECE)
         width = 16 if wide == "complex128" else 8
         tasks = p.batch * p.out_channels * p.out_size[0] * p.out_size[1] * pieces
         scratch = PIECE * width // np.dtype(stored).itemsize
         grain = max(1, min(64, launch.SERIAL_MACS // max(1, p.terms * min(PIECE, p.out_size[2]))))
-        g = LOOPS.geometry(**_geometry(p), pieces=pieces)
+        g = LOOPS.geometry(
+            **_geometry(p), pieces=pieces, **border.words(1),
+            **ending.words(p.tail and replace(p.tail, dtype=str(y.dtype)), wide),
+        )  # fmt: skip
         work = launch.Work(LOOPS, stored, (wide,), tasks, p.macs, scratch, lost, g, grain)
-        work.run(x.astype(stored, copy=False), weight, b, y, threads)
+        work.run(x, weight, b, y, threads, residual)
         return bool(lost[0])
 
     def _wrapped(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int) -> bool:
@@ -114,14 +143,16 @@ class GenericPlan(Plan):
         p = self.problem
         if np.dtype(p.dtype).kind not in "iu":
             return False
-        largest = _largest(x) * _largest(weight) * p.terms + (0 if bias is None else _largest(bias))
+        largest = max(_largest(x), abs(int(p.padding_value.real))) * _largest(weight) * p.terms + (
+            0 if bias is None else _largest(bias)
+        )
         if largest <= np.iinfo(self.wide).max:
             return False
         slack = largest * (p.terms + 2) * 2.0**-52
         if slack > 2.0**62:
             return True
         near = np.empty(y.shape, np.float64)
-        self._sum("float64", "float64", x, weight.astype(np.float64), bias, near, threads)
+        self._sum("float64", "float64", x.astype(np.float64), weight.astype(np.float64), bias, near, threads)
         near -= y
         return bool(np.abs(near, out=near).max() > 2.0**63)
 
@@ -157,7 +188,35 @@ def loops(wide: str) -> Callable[..., None]:
     exact = wide in ("int64", "uint64")
     number: Any = np.dtype("int64" if truth else wide).type
 
-    def tasks(lo, hi, scratch, x, w, b, y, table, g):  # type: ignore[no-untyped-def]
+    if wide == "complex128":
+
+        def constant(table: Any, g: Any) -> Any:
+            value = table.view(np.float64)
+            return complex(value[g.value], value[g.value + 1])
+    elif wide == "float64":
+
+        def constant(table: Any, g: Any) -> Any:
+            return table.view(np.float64)[g.value]
+    else:
+
+        def constant(table: Any, g: Any) -> Any:
+            return table.view(number)[g.value]
+
+    constant_of: Any = inline(constant, wide)
+
+    def beyond(total: Any, x: Any, line: Any, a: Any, at: Any, within: Any, table: Any, g: Any) -> None:
+        """Add the terms of pixels ``start <= j < stop`` whose places lie beyond the input; line < 0: whose rows do."""
+        first, start, stop = within
+        for j in range(start, stop):
+            if (first + j * g.stride_w) % g.gap_w == 0:
+                place = -1
+                if line >= 0:
+                    place = ends.source((first + j * g.stride_w) // g.gap_w, g.size_w, g.map_w, table)
+                total[j] += a * (at if place < 0 else number(x[line + place]))
+
+    add_beyond: Any = inline(beyond, wide)
+
+    def tasks(lo, hi, scratch, x, w, b, y, r, table, g):  # type: ignore[no-untyped-def]
         total = scratch.view(number)
         for task in range(lo, hi):
             row, piece = task // g.pieces, task % g.pieces
@@ -166,20 +225,35 @@ def loops(wide: str) -> Callable[..., None]:
             n, o = image // (g.groups * g.outer), image % (g.groups * g.outer)
             first = piece * PIECE
             count = min(PIECE, g.out_w - first)
+            value = number(0)
+            if g.extends != 0:
+                value = number(constant_of(table, g))
             for j in range(count):
                 total[j] = number(b[o])
             for c in range(g.inner):
                 channel = (n * g.groups + o // g.outer) * g.inner + c
                 for i in range(g.kernel_d):
                     at_d = d * g.stride_d + i * g.dilation_d - g.lo_d
-                    if at_d < 0 or at_d % g.gap_d != 0 or at_d // g.gap_d >= g.size_d:
+                    if at_d % g.gap_d != 0:
                         continue
-                    for r in range(g.kernel_h):
-                        at_h = h * g.stride_h + r * g.dilation_h - g.lo_h
-                        if at_h < 0 or at_h % g.gap_h != 0 or at_h // g.gap_h >= g.size_h:
+                    at_d = at_d // g.gap_d
+                    if at_d < 0 or at_d >= g.size_d:
+                        if g.extends == 0:
                             continue
-                        line = ((channel * g.size_d + at_d // g.gap_d) * g.size_h + at_h // g.gap_h) * g.size_w
-                        tap = (((o * g.inner + c) * g.kernel_d + i) * g.kernel_h + r) * g.kernel_w
+                        at_d = ends.source(at_d, g.size_d, g.map_d, table)
+                    for u in range(g.kernel_h):
+                        at_h = h * g.stride_h + u * g.dilation_h - g.lo_h
+                        if at_h % g.gap_h != 0:
+                            continue
+                        at_h = at_h // g.gap_h
+                        if at_h < 0 or at_h >= g.size_h:
+                            if g.extends == 0:
+                                continue
+                            at_h = ends.source(at_h, g.size_h, g.map_h, table)
+                        line = ((channel * g.size_d + at_d) * g.size_h + at_h) * g.size_w
+                        if at_d < 0 or at_h < 0:
+                            line = -1
+                        tap = (((o * g.inner + c) * g.kernel_d + i) * g.kernel_h + u) * g.kernel_w
                         for s in range(g.kernel_w):
                             a = number(w[tap + s])
                             # pixels start <= j < stop of the piece lie at positions 0 <= at + j*step < span
@@ -188,6 +262,12 @@ def loops(wide: str) -> Callable[..., None]:
                             span = (g.size_w - 1) * gap + 1
                             start = max(0, -(at // step))
                             stop = min(count, -((at - span) // step))
+                            if g.extends != 0:
+                                left = min(start, count) if line >= 0 else count
+                                add_beyond(total, x, line, a, value, (at, 0, left), table, g)
+                                add_beyond(total, x, line, a, value, (at, max(left, stop), count), table, g)
+                                if line < 0:
+                                    continue
                             if step == 1 and gap == 1:  # slices, as the compiler makes vectors of them
                                 sums = total[start : max(start, stop)]
                                 pixels = x[line + at + start : line + at + max(start, stop)]
@@ -201,12 +281,14 @@ def loops(wide: str) -> Callable[..., None]:
                                     if (at + j * step) % gap == 0:
                                         total[j] += a * number(x[line + (at + j * step) // gap])
             place = row * g.out_w + first
-            if truth:
+            if g.finish:
+                ending.finish((y, place, 0, 0), (total, 0, 0, 0), r, (1, 1, count), o, g)
+            elif truth:
                 for j in range(count):
                     y[place + j] = total[j] != 0
             else:
                 y[place : place + count] = total[:count]  # a slice casts in plain Python as it does compiled
-            if exact:
+            if exact and not g.finish:
                 for j in range(count):
                     if number(y[place + j]) != total[j]:
                         table[0] = 1
@@ -218,7 +300,8 @@ LOOPS = RangeKernel(
     "generic",
     loops,
     "groups inner outer pieces size_d size_h size_w out_d out_h out_w kernel_d kernel_h kernel_w "
-    "stride_d stride_h stride_w dilation_d dilation_h dilation_w gap_d gap_h gap_w lo_d lo_h lo_w",
+    "stride_d stride_h stride_w dilation_d dilation_h dilation_w gap_d gap_h gap_w lo_d lo_h lo_w "
+    f"{ends.GEOMETRY} {ending.GEOMETRY}",
 )
 
 STRATEGY = Generic()

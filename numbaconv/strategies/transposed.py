@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 
 from numbaconv.blocking import phases, tiled, weights
-from numbaconv.blocking.blocks import Blocks
+from numbaconv.blocking.blocks import IN_PLACE, Blocks
 from numbaconv.blocking.halo import GEOMETRY as HALO_GEOMETRY
 from numbaconv.blocking.halo import Halo
 from numbaconv.blocking.phases import AxisPhase
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel
 from numbaconv.machine import Machine
+from numbaconv.microkernels import finish as ending
 from numbaconv.microkernels.halo import make_pack_halo
 from numbaconv.microkernels.pack import join_rows
 from numbaconv.microkernels.sweep import make_sweep
@@ -37,6 +38,7 @@ from numbaconv.strategy import Plan, PlanChild, Strategy
 SCRATCH = 512 * 1024  # bytes for the sums of a block, all phases of its width
 JOIN = {1: 0.15, 2: 0.2}  # cycles to write one output from scratch, by stride; else an element at a time
 JOIN_ELEMENT = 1.2
+TASK = 2000.0  # cycles of a task beside its tiles, from timing depthwise layers of 7x7 to 56x56 on Zen 5
 
 
 class Transposed(Strategy):
@@ -47,7 +49,7 @@ class Transposed(Strategy):
             return "without an input dilation there are no phases to take apart"
         if problem.stride != (1, 1, 1):
             return f"its phases are of stride 1, not {problem.stride}"
-        return tiled.why_not(replace(problem, input_dilation=(1, 1, 1)))
+        return tiled.why_not(replace(problem, input_dilation=(1, 1, 1)), packs=True)
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
         return self._plan(problem, machine).seconds(machine)
@@ -113,7 +115,9 @@ class TransposedPlan(Plan):
             blocks = row.blocks.tasks(row.inner) / row.blocks.chunks
             terms = p.in_channels // p.groups * row.taps
             each = JOIN.get(p.input_dilation[2], JOIN_ELEMENT) * len(row.widths) * self.tile.lanes
-            cycles += blocks * vectors * (self.tile.padded(group_out) * terms * self.tile.cycles + group_out * each)
+            tile = self.tile.padded(group_out) * terms * self.tile.cycles * IN_PLACE
+            cycles += blocks * vectors * (tile + group_out * each)
+            cycles += row.blocks.tasks(row.inner) * (TASK + row.blocks.pack_cycles(row.inner, self.tile))
             uneven = ceil(row.blocks.tasks(row.inner) / machine.cores) * machine.cores / row.blocks.tasks(row.inner)
             cycles *= uneven
         return cycles / (machine.clock * 1e9)
@@ -143,7 +147,7 @@ class TransposedPlan(Plan):
         """The user's array ``(in, out/groups, *kernel)`` where it lies, if it is contiguous."""
         if not self.problem.transposed:
             return self.pack(weight)
-        return weights.Weights(np.ascontiguousarray(weight[..., ::-1, ::-1, ::-1].swapaxes(1, 2)).reshape(-1), False)
+        return weights.borrow(weight, transposed=True)
 
     def _works(self, packed: bool) -> list[launch.Work]:
         works = self.works.get(packed)
@@ -182,18 +186,23 @@ class TransposedPlan(Plan):
             self._vectors(layout.row_offsets(), cols, blocks.vectors(lanes) // blocks.rows)
             for cols in blocks.widths(row.inner)
         ]
-        table = np.concatenate([np.array(words).ravel(), *taps, vectors[0], vectors[1], np.array(layout.phases)])
+        border = layout.border(blocks.row_blocks, blocks.col_blocks)
+        parts = np.array(words).ravel(), *taps, *vectors, np.array(layout.phases), border.table()
+        table = np.concatenate(parts)
         out_row = blocks.vectors(lanes) * lanes
         halo_size = layout.size(blocks.channels)
+        scratch = halo_size + out_row * blocks.chunk * len(row.widths) + lanes
         g = KERNEL.geometry(
-            **layout.words(), **blocks.words(row.inner, lanes),
+            **layout.words(border, table.size - parts[-1].size), **blocks.words(row.inner, lanes),
             phase_table=at + vectors[0].size + vectors[1].size, whole_vectors=at, last_vectors=at + vectors[0].size,
             widths=len(row.widths), out=halo_size, out_row=out_row, out_phase=out_row * blocks.chunk,
             full_d=p.out_size[0], full_h=p.out_size[1], full_w=p.out_size[2],
             phase_d=row.depth.phase, phase_h=row.height.phase,
             step_d=p.input_dilation[0], step_h=p.input_dilation[1], step_w=p.input_dilation[2],
+            **ending.words(p.tail, p.dtype, scratch),
         )  # fmt: skip
-        scratch = halo_size + out_row * blocks.chunk * len(row.widths) + lanes
+        if p.tail and p.tail.moves:
+            scratch += blocks.cols * p.input_dilation[2] + lanes
         macs = row.inner.pixels * p.batch * p.out_channels * group_in * max(1, row.taps)
         return launch.Work(KERNEL, p.dtype, (mr, self.tile.nv, lanes), blocks.tasks(row.inner), macs, scratch, table, g)
 
@@ -205,9 +214,12 @@ class TransposedPlan(Plan):
             [(start + v, (r * per_row) * lanes + v, lanes) for r, start in rows for v in range(0, cols, lanes)]
         ).ravel()
 
-    def run(self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int) -> None:
+    def run(
+        self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int,
+        residual: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
         for work in self._works(weight.packed):
-            work.run(x, weight.flat, self.zeros if bias is None else bias, y, threads)
+            work.run(x, weight.flat, self.zeros if bias is None else bias, y, threads, residual)
 
     def __str__(self) -> str:
         row = self.rows[0]
@@ -221,7 +233,7 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
     pack_halo = make_pack_halo(lanes)
     sweep = make_sweep(mr, nv, lanes)
 
-    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, table: Any, g: Any) -> None:
+    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
         for task in range(lo, hi):
             channel, group, m, (depth, row, col) = locate(task, g)
             rows = min(g.chunk_rows, g.group_out - m)
@@ -252,13 +264,19 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                 plane = ((channel * g.group_out + m + i) * g.full_d + d) * g.full_h
                 for line in range(lines):
                     h = g.phase_h + (row + line) * g.step_h
+                    y_at = (plane + h) * g.full_w + col * g.step_w
+                    sums, sums_at = (scratch, g.pending) if g.staged else (y, y_at)
+                    columns = min(g.block_cols * g.step_w, g.full_w - col * g.step_w)
                     join_rows(
-                        (y, (plane + h) * g.full_w + col * g.step_w),
-                        (scratch, g.out + i * g.out_row + line * g.row_vectors * lanes, g.out_phase),
-                        min(g.block_cols * g.step_w, g.full_w - col * g.step_w),
+                        (sums, sums_at),
+                        (scratch, g.out + i * g.out_row + line * g.row_vectors * lanes, g.out_phase, 0),
+                        columns,
                         g.step_w,
                         lanes,
                     )
+                    if g.finish:
+                        ending.finish((y, y_at, 0, 0), (sums, sums_at, 0, 0), r, (1, 1, columns),
+                                      group * g.group_out + m + i, g)  # fmt: skip
 
     return tasks
 
@@ -267,6 +285,6 @@ KERNEL = RangeKernel(
     "transposed",
     make_tasks,
     f"{HALO_GEOMETRY} {Blocks.GEOMETRY} phase_table whole_vectors last_vectors widths out out_row out_phase "
-    "full_d full_h full_w phase_d phase_h step_d step_h step_w",
+    f"full_d full_h full_w phase_d phase_h step_d step_h step_w {ending.GEOMETRY}",
 )
 STRATEGY = Transposed()

@@ -1,155 +1,87 @@
-"""Winograd F(4x4, 3x3): 36 products a tile of 16 outputs instead of 144, as 36 matrix products over channels.
+"""Winograd F(mh x mw, kh x kw): n products for mh*mw outputs where the sum has mh*mw*kh*kw, as n products of matrices.
 
-    U[n] = (G w G')[n]      V[n] = (B' d B)[n]      y = b + A' (sum_c U[n, o, c] * V[n, c, tile]) A      n < 36
+    U = G w G'      V = B d B'      M[n, tile, o] = sum_c V[n, tile, c] * U[n, c, o]      y = b + A M A'
 
-Wins for 3x3 kernels of stride 1 from some 16 channels on, on maps of 12x12 and more. The lanes of a vector are tiles
-side by side: packed with a stride of 4, the columns of the halo are phases, so that both transforms are whole-vector
-arithmetic. Tiles run on from row to row. A kernel of depth adds its planes to the channels.
+Tiles of (mh + kh - 1) x (mw + kw - 1) inputs overlap and give mh x mw outputs each; `blocking.tiles` says which there
+are. The lanes of a vector are channels, so a tile may lie anywhere: with a dilation, its inputs and outputs are that
+far apart. A kernel of depth adds its planes to the channels. Weights are transformed in the plan; in a plain call, each
+task transforms those it needs, a panel at a time.
 
-Accuracy: some 5 (64 channels) to 20 (8 channels) times eps * (|x| conv |w| + |b|) of the tile. Direct summation's own
-a-priori bound is (K + 2) / 2 of that for K terms, so it stays within it where every output, also at the border, has 64
-terms: from 16 channels on with a padding of 1, from 64 on with 2. A transform spreads inf and NaN over its tile: a
-task whose outputs are not all finite says so, and the whole call is done again by direct summation.
-
-A call whose weights are not prepared is left to the best direct strategy: their transform costs more than it saves.
+Accuracy: `docs/accuracy.md`, by variant and channels. Direct summation's own a-priori bound is (K + 2) / 2 times
+eps * (|x| conv |w| + |b|) for K terms; a variant is taken only where every output, also at the border, has as many
+terms as that bound needs to be the larger. A transform spreads inf and NaN over its tile: a task that meets an output
+that is not finite says so, and the whole call is done again by direct summation.
 
 Tasks: (image, group, chunk of output channels, output depth, block of tile rows, block of tile columns). Within a task:
-blocks of channels, each its halo, its points, 36 sweeps; then the outputs.
+blocks of channels, each its vectors of channels put into lanes and transformed, then its products; then the outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from math import ceil, prod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import ceil, inf
 from typing import Any
 
 import numpy as np
 
-from numbaconv.blocking import tiled, weights
-from numbaconv.blocking.halo import GEOMETRY as HALO_GEOMETRY
-from numbaconv.blocking.halo import Halo
+from numbaconv.blocking import tiled
+from numbaconv.blocking.border import Border
+from numbaconv.blocking.tiles import (
+    CHANNELS,
+    Layout,
+    TileBlocks,
+    Variant,
+    accurate,
+    axes,
+    fastest,
+    fewest_terms,
+    of_kernel,
+)
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.machine import Machine
-from numbaconv.microkernels.finite import is_finite
-from numbaconv.microkernels.halo import make_pack_halo
-from numbaconv.microkernels.sweep import make_sweep
+from numbaconv.microkernels import border as ends
+from numbaconv.microkernels import finish as ending
+from numbaconv.microkernels.border import extended_row
+from numbaconv.microkernels.panels import make_multiply, make_panel_width, make_transform_weights
 from numbaconv.microkernels.tile import Tile
-from numbaconv.microkernels.winograd import G, winograd_input, winograd_output
+from numbaconv.microkernels.winograd import channels_to_lanes, lanes_to_channels, winograd_input, winograd_output
 from numbaconv.problem import ConvProblem
 from numbaconv.strategy import Plan, PlanChild, Strategy
-
-POINTS = 36
-FEWEST_TERMS = 64  # of any output, those at the border included; see Accuracy above
-SCRATCH = 1792 * 1024  # bytes of a thread for halo, points and products; a call may take 2 MiB in all
-# Cycles, fitted by non-negative least squares to 16 layers on Zen 5 (AVX-512), predictions within 25 %: one fma of a
-# product, where a task has several vectors of tiles and where it has one and waits for weights; packing and
-# transforming one vector of tiles of a channel; transforming one back; adding a block of channels to one vector of
-# products.
-PRODUCT, SINGLE = 0.55, 2.2
-INPUT, OUTPUT = 280.0, 110.0
-UPDATE = 11.0
-STREAM = 1.5  # bytes a cycle of transformed weights that no cache near the core holds, fitted to 12 more layers
 
 
 class Winograd(Strategy):
     name = "winograd"
+    sums_directly = False
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
-        if problem.kernel[1:] != (3, 3):
-            return f"its transform is of 3x3 kernels, not {problem.kernel[1]}x{problem.kernel[2]}"
-        if problem.stride != (1, 1, 1) or problem.dilation != (1, 1, 1):
-            return f"its tiles need stride 1 and dilation 1, not {problem.stride} and {problem.dilation}"
-        reached = prod(max(0, k - max(0, *pads)) for k, pads in zip(problem.kernel, problem.padding, strict=True))
-        terms = problem.in_channels // problem.groups * reached
-        if terms < FEWEST_TERMS:
-            return (
-                f"its error is that of a sum of {FEWEST_TERMS} terms or more, and an output at the border has {terms}"
-            )
-        if problem.dtype == "float64":
-            return "float64 is asked for where digits count, and it would lose one or two"
-        return tiled.why_not(problem)
+        if problem.stride != (1, 1, 1):
+            return f"its tiles need stride 1, not {problem.stride}"
+        known = of_kernel(problem)
+        if not known:
+            return f"it has no transform of {problem.kernel[1]}x{problem.kernel[2]} kernels"
+        refusal = tiled.why_not(problem, packs=True)
+        if refusal is not None:
+            return refusal
+        terms, fewest = fewest_terms(problem), min(variant.fewest for variant in known)
+        if terms < fewest:
+            return f"its error is that of a sum of {fewest} terms or more, and an output at the border has {terms}"
+        if fastest(problem, machine, accurate(problem), raw=False) is None:
+            return f"a row of its tiles, {problem.dilation[2]} apart, is too long for the scratch of a thread"
+        return None
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
-        return self._best(problem, machine).seconds(problem, machine, Tile.of(machine, problem.dtype))
+        blocks = fastest(problem, machine, accurate(problem), raw=False)
+        return inf if blocks is None else blocks.seconds(problem, machine, Tile.of(machine, problem.dtype))
 
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
-        tile = Tile.of(machine, problem.dtype)
-        return WinogradPlan(problem, self.name, tile, self._best(problem, machine), plan_child)
-
-    def _best(self, problem: ConvProblem, machine: Machine) -> TileBlocks:
-        tile = Tile.of(machine, problem.dtype)
-        return min(TileBlocks.options(problem, machine, tile), key=lambda b: b.seconds(problem, machine, tile))
-
-
-@dataclass(frozen=True)
-class TileBlocks:
-    """A task: ``rows`` x ``cols`` tiles of 4x4 outputs for ``chunk`` output channels, ``channels`` inputs at a time."""
-
-    rows: int
-    cols: int
-    channels: int
-    chunk: int
-    row_blocks: int
-    col_blocks: int
-    chunks: int
-
-    @classmethod
-    def options(cls, problem: ConvProblem, machine: Machine, tile: Tile) -> list[TileBlocks]:
-        """Blocks of up to 4 groups of vectors whose points and products fit the scratch."""
-        high, wide = ceil(problem.out_size[1] / 4), ceil(problem.out_size[2] / 4)
-        group_in, group_out = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-        size = 8 if problem.dtype == "float64" else 4
-        found = []
-        for vectors in (tile.nv, 2 * tile.nv, 4 * tile.nv):
-            col_blocks = ceil(wide / (vectors * tile.lanes))
-            cols = wide if col_blocks == 1 else ceil(wide / col_blocks / tile.lanes) * tile.lanes
-            rows = max(1, min(high, vectors * tile.lanes // cols))
-            rows = ceil(high / ceil(high / rows))
-            tiles = _row_of_tiles(rows, cols, tile.lanes)
-            for chunks in (1, 2, 4, 8):
-                chunk = ceil(ceil(group_out / chunks) / tile.mr) * tile.mr
-                halo = (4 * rows + 2) * 4 * (ceil(cols / tile.lanes) + 1) * tile.lanes
-                room = min(SCRATCH, 2 * machine.l2) // size - POINTS * (chunk + 1) * tiles
-                channels = min(group_in, 128, room // problem.kernel[0] // (POINTS * tiles + halo))
-                if channels >= min(group_in, 16):
-                    channels = ceil(group_in / ceil(group_in / channels))
-                    blocks = ceil(high / rows), ceil(wide / cols)
-                    found.append(cls(rows, cols, channels, chunk, *blocks, ceil(group_out / chunk)))
-        return found or [cls(1, min(wide, tile.lanes), min(group_in, 16), tile.mr, high, ceil(wide / tile.lanes),
-                             ceil(group_out / tile.mr))]  # fmt: skip
-
-    def vectors(self, lanes: int) -> int:
-        """Vectors of tiles of a block."""
-        return ceil(self.rows * self.cols / lanes)
-
-    def tasks(self, problem: ConvProblem) -> int:
-        """Number of tasks."""
-        blocks = self.row_blocks * self.col_blocks * self.chunks
-        return problem.batch * problem.groups * problem.out_size[0] * blocks
-
-    def seconds(self, problem: ConvProblem, machine: Machine, tile: Tile) -> float:
-        """Predicted time on one core, the unevenness of the tasks on all cores included."""
-        terms = problem.in_channels // problem.groups * problem.kernel[0]
-        rows = tile.padded(min(self.chunk, problem.out_channels // problem.groups))
-        vectors, pieces = self.vectors(tile.lanes), self.rows * ceil(self.cols / tile.lanes)
-        fma = SINGLE if vectors == 1 else PRODUCT
-        products = POINTS * vectors * rows * (terms * fma + ceil(problem.in_channels / self.channels) * UPDATE)
-        task = products + pieces * (terms * INPUT + min(self.chunk, rows) * OUTPUT) + 2000
-        size = 8 if problem.dtype == "float64" else 4
-        if POINTS * problem.out_channels * terms * size > 4 * machine.l2:
-            task += POINTS * rows * terms * size / STREAM
-        tasks = self.tasks(problem)
-        return task * ceil(tasks / machine.cores) * machine.cores / (machine.clock * 1e9)
-
-    def __str__(self) -> str:
-        return f"{self.rows}x{self.cols} tiles c{self.channels} o{self.chunk}"
+        return WinogradPlan.of(problem, machine, accurate(problem), plan_child(problem, self.name))
 
 
 @dataclass(frozen=True)
 class Transformed:
-    """Weights of a prepared plan: in panels, point by point; and as they were, for a call that must be done again."""
+    """Weights of a prepared plan: transformed; and as they were, for a call that must be done again."""
 
     flat: np.ndarray
     raw: np.ndarray
@@ -159,153 +91,323 @@ class Transformed:
 class WinogradPlan(Plan):
     tile: Tile
     blocks: TileBlocks
-    plan_child: PlanChild
-    direct: Plan = field(init=False)  # the best strategy that sums directly
-    work: launch.Work = field(init=False)
+    raw_blocks: TileBlocks | None  # of a call whose weights are not prepared
+    direct: Plan  # the best strategy that sums directly
+    works: dict[bool, launch.Work] = field(init=False)  # by whether the weights are packed; made when first run
 
     def __post_init__(self) -> None:
-        p, blocks, lanes = self.problem, self.blocks, self.tile.lanes
-        # The halo of tiles is that of a 6x6 kernel of stride 4.
-        layout = Halo(replace(p, kernel=(p.kernel[0], 6, 6), stride=(1, 4, 4)), blocks.rows, blocks.cols, lanes)
-        tiles = _row_of_tiles(blocks.rows, blocks.cols, lanes)
-        terms = blocks.channels * p.kernel[0]
-        group_in, group_out = p.in_channels // p.groups, p.out_channels // p.groups
-        padded = ceil(group_out / self.tile.mr) * self.tile.mr
-        steps = weights.steps(group_out, group_in * p.kernel[0], p.kernel[0], self.tile.mr, packed=True)
-        offsets = layout.tap_offsets(1)[0, 0].ravel()
-        taps = np.stack([np.arange(terms) * tiles, np.arange(terms) * self.tile.mr], axis=1).ravel()
-        vectors = np.array([(v * lanes, v * lanes, lanes) for v in range(blocks.vectors(lanes))]).ravel()
-        table = np.concatenate([offsets, taps, vectors, np.array(layout.phases)])
-        points = layout.size(blocks.channels)
-        line = 64 // np.dtype(p.dtype).itemsize
-        point, product = _odd_lines(terms * tiles, line), _odd_lines(blocks.chunk * tiles, line)
-        products = points + POINTS * point
-        zeros = products + POINTS * product
-        g = KERNEL.geometry(
-            **layout.words(), **steps, phase_table=table.size - len(layout.phases), tap_table=POINTS,
-            vector_table=POINTS + taps.size, groups=p.groups, group_in=group_in, group_out=group_out,
-            out_d=p.out_size[0], out_h=p.out_size[1], out_w=p.out_size[2],
-            block_rows=blocks.rows, block_cols=blocks.cols, block_channels=blocks.channels,
-            row_blocks=blocks.row_blocks, col_blocks=blocks.col_blocks,
-            chunks=blocks.chunks, chunk_rows=blocks.chunk, tile_rows=ceil(p.out_size[1] / 4),
-            tile_cols=ceil(p.out_size[2] / 4), tiles=tiles, point=point, product=product,
-            points=points, products=products,
-            w_point=p.groups * padded * group_in * p.kernel[0], halo_row=4 * layout.row_pitch,
-            halo_channel=layout.channel, halo_plane=layout.plane, zeros=zeros, told=p.out_channels,
+        object.__setattr__(self, "works", {})
+
+    @classmethod
+    def of(cls, problem: ConvProblem, machine: Machine, variants: Sequence[Variant], direct: Plan) -> WinogradPlan:
+        """With the fastest of ``variants``, accurate enough or not."""
+        packed, raw = (fastest(problem, machine, variants, raw) for raw in (False, True))
+        if packed is None:
+            raise ValueError(f"no block of {problem} fits the scratch of a thread")
+        return cls(problem, Winograd.name, Tile.of(machine, problem.dtype), packed, raw, direct)
+
+    def _work(self, blocks: TileBlocks) -> launch.Work:
+        p, tile, variant = self.problem, self.tile, blocks.variant
+        layout, (high, wide) = Layout.of(p, blocks, tile), axes(p, variant)
+        points, products, out, panel, bias, size = layout.places(variant.points)
+        stops = (  # the last tiles reach beyond the last outputs
+            p.out_size[0] + (p.kernel[0] - 1) * p.dilation[0],
+            (high.total - 1) + (high.total - 1) // high.d * (variant.mh - 1) * high.d
+            + (variant.mh + variant.kh - 2) * high.d + 1,
+            (blocks.col_blocks - 1) * blocks.cols * variant.mw + layout.width,
         )  # fmt: skip
-        constants = (self.tile.mr, self.tile.nv, lanes)
-        work = launch.Work(KERNEL, p.dtype, constants, blocks.tasks(p), p.macs // 4, zeros + blocks.chunk, table, g)
-        object.__setattr__(self, "work", work)
-        object.__setattr__(self, "direct", self.plan_child(p, self.strategy))
+        depth, down, along = (stop - lo for stop, (lo, _) in zip(stops, p.padding, strict=True))
+        border = Border(p, (depth, down, along))
+        staged, pitch = size + tile.lanes * layout.out_width * bool(p.tail and p.tail.moves), layout.width + tile.lanes
+        g = KERNEL.geometry(
+            **self._weights(blocks), groups=p.groups, raw=int(blocks.raw),
+            in_d=p.in_size[0], in_h=p.in_size[1], in_w=p.in_size[2],
+            out_d=p.out_size[0], out_h=p.out_size[1], out_w=p.out_size[2],
+            dilation_d=p.dilation[0], dilation_h=high.d, dilation_w=wide.d,
+            pad_d=p.padding[0][0], pad_h=p.padding[1][0], pad_w=p.padding[2][0],
+            tile_rows=high.total, tile_cols=wide.total, block_rows=blocks.rows, block_cols=blocks.cols,
+            row_blocks=blocks.row_blocks, col_blocks=blocks.col_blocks, chunks=blocks.chunks,
+            slots=layout.slots, slot_step=layout.slot_step, width=layout.width, out_width=layout.out_width,
+            term_row=layout.term_row, point=layout.point, product=layout.product,
+            points=points, products=products, out=out, panel=panel, panel_point=layout.panel, bias=bias,
+            told=p.out_channels, staged_rows=staged, staged_pitch=pitch, **border.words(0),
+            **ending.words(p.tail, p.dtype, size),
+        )  # fmt: skip
+        if p.tail and p.tail.moves:
+            size += tile.lanes * layout.out_width
+        if border.is_needed:
+            size += tile.lanes * pitch
+        macs = p.macs * variant.points // (variant.mh * variant.mw * variant.kh * variant.kw)
+        constants = (*variant.sizes, tile.mr, tile.nv, tile.lanes)
+        return launch.Work(KERNEL, p.dtype, constants, blocks.tasks(p), macs, size, border.table(), g)
+
+    def _weights(self, blocks: TileBlocks) -> dict[str, int]:
+        """The geometry words that both kernels read."""
+        p = self.problem
+        return {
+            "group_in": p.in_channels // p.groups, "group_out": p.out_channels // p.groups, "planes": p.kernel[0],
+            "block_channels": blocks.channels, "chunk": blocks.chunk,
+        }  # fmt: skip
 
     def pack(self, weight: np.ndarray) -> Transformed:
-        """``U``: the transform in float64, rounded once."""
+        """``U[group, chunk, block of channels, point, panel, plane, c, vector of the panel, lane]``.
+
+        A task reads its part from end to end. Channels are padded to whole vectors.
+        """
+        p, lanes, variant = self.problem, self.tile.lanes, self.blocks.variant
         raw = np.ascontiguousarray(weight)
-        u = np.einsum("ai,gocdij,bj->abgocd", G, raw, G, optimize=True).astype(weight.dtype)
-        panels = [weights.pack_panels(u[i, j], self.tile.mr).flat for i in range(6) for j in range(6)]
-        return Transformed(np.concatenate(panels), raw)
+        vectors, padded = (ceil(n / p.groups / lanes) for n in (p.out_channels, p.in_channels))
+        flat = np.empty(variant.points * p.groups * vectors * padded * lanes * lanes * p.kernel[0], p.dtype)
+        none = np.zeros(1, p.dtype)
+        constants = (*variant.sizes, self.tile.nv, lanes)
+        scratch = (CHANNELS * p.taps + lanes) * lanes
+        g = WEIGHTS.geometry(**self._weights(self.blocks), vectors=vectors)
+        work = launch.Work(WEIGHTS, p.dtype, constants, p.groups * vectors, flat.size, scratch, np.zeros(1), g)
+        work.run(raw, none, none, flat, launch.get_num_threads())
+        return Transformed(flat, raw)
 
     def borrow(self, weight: np.ndarray) -> np.ndarray:
-        return weight
+        return np.ascontiguousarray(weight)
 
     def run(
-        self, x: np.ndarray, weight: Transformed | np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int
-    ) -> None:
-        if isinstance(weight, Transformed):
+        self, x: np.ndarray, weight: Transformed | np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int,
+        residual: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        packed = isinstance(weight, Transformed)
+        raw, blocks = (weight.raw, self.blocks) if isinstance(weight, Transformed) else (weight, self.raw_blocks)
+        if blocks is not None:
+            work = self.works.get(packed)
+            if work is None:
+                work = self.works[packed] = self._work(blocks)
             # One element more than the bias: a task whose outputs are not all finite writes 1 there.
             told = np.zeros(self.problem.out_channels + 1, self.problem.dtype)
             if bias is not None:
                 told[:-1] = bias
-            self.work.run(x, weight.flat, told, y, threads)
+            if residual is not None and np.may_share_memory(residual, y):  # it is read once more if all is done again
+                residual = residual.copy()
+            work.run(x, weight.flat if isinstance(weight, Transformed) else raw, told, y, threads, residual)
             if not told[-1]:
                 return
-            weight = weight.raw
-        self.direct.run(x, self.direct.borrow(weight), bias, y, threads)
+        self.direct.run(x, self.direct.borrow(raw), bias, y, threads, residual)
 
     def __str__(self) -> str:
-        return f"({self.strategy} F(4x4,3x3) {self.tile} {self.blocks} {self.direct})"
+        return f"({self.strategy} {self.tile} {self.blocks} {self.direct})"
 
 
-def _row_of_tiles(rows: int, cols: int, lanes: int) -> int:
-    """Elements of a term: a vector may run beyond the end of its tile row; the next row, or the slack, takes that."""
-    return ceil(((rows - 1) * cols + ceil(cols / lanes) * lanes) / lanes) * lanes
+def make_place(points: int, nv: int, lanes: int) -> Callable[..., Any]:
+    """``place(group, vector, c, g)`` in the order of `pack`, for a vector of outputs and a block of channels."""
+    panel_width = make_panel_width(nv)
+
+    def place(group: int, vector: int, c: int, g: Any) -> Any:
+        """(first element, step from point to point, vectors of its panel)."""
+        first = vector * lanes // g.chunk * g.chunk // lanes
+        total = (g.group_out + lanes - 1) // lanes
+        vectors = min(g.chunk // lanes, total - first)
+        all_terms = g.planes * ((g.group_in + lanes - 1) // lanes) * lanes
+        terms = g.planes * ((min(g.block_channels, g.group_in - c) + lanes - 1) // lanes) * lanes
+        start = ((group * total + first) * all_terms + vectors * g.planes * c) * points
+        panel, width = 0, panel_width(vectors)
+        while panel + width <= vector - first:
+            panel += width
+            width = panel_width(vectors - panel)
+        return (start + panel * terms + vector - first - panel) * lanes, vectors * terms * lanes, width
+
+    return inline(place, points, nv, lanes)
 
 
-def _odd_lines(elements: int, line: int) -> int:
-    """At least ``elements``, an odd number of cache lines: the 36 points of a tile then lie in 36 sets of the cache.
+def make_weights(mh: int, kh: int, mw: int, kw: int, nv: int, lanes: int) -> Callable[..., None]:
+    """A task is one vector of output channels of a group; x are the weights, y the transformed ones."""
+    place = make_place((mh + kh - 1) * (mw + kw - 1), nv, lanes)
+    transform_weights = make_transform_weights(mh, kh, mw, kw, lanes, CHANNELS)
 
-    At a multiple of 4 KiB apart they all fell on one: an input transform took 885 cycles instead of some 150.
-    """
-    return (ceil(elements / line) | 1) * line
+    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
+        terms = g.group_in * g.planes * kh * kw
+        for task in range(lo, hi):
+            group, vector = divmod(task, g.vectors)
+            o = vector * lanes
+            for c in range(0, g.group_in, g.block_channels):
+                start, point, width = place(group, vector, c, g)
+                first = (group * g.group_out + o) * terms + c * g.planes * kh * kw
+                transform_weights((y, start, point, width), (x, first, terms, g.group_out - o), scratch,
+                                  min(g.block_channels, g.group_in - c), g.planes)  # fmt: skip
+
+    return tasks
 
 
-def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
-    pack_halo = make_pack_halo(lanes)
-    sweep = make_sweep(mr, nv, lanes)
+def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
+    ah = mh + kh - 1
 
-    def transform(scratch: Any, channels: int, lines: int, cols: int, table: Any, g: Any) -> None:
-        """The points of all tiles of a block, a channel (and plane) at a time."""
-        for c in range(channels):
-            for z in range(g.halo_planes):
-                source = c * g.halo_channel + z * g.halo_plane
-                term = g.points + (c * g.halo_planes + z) * g.tiles
-                for i in range(lines):
-                    for j in range(0, cols, lanes):
-                        to = (scratch, term + i * cols + j, g.point)
-                        winograd_input(to, (scratch, source + i * g.halo_row + j), (table, 0), lanes)
+    def stage(scratch: Any, x: Any, at: int, place: Any, channels: int, table: Any, g: Any) -> None:
+        """A row of a vector of channels, its border and conversion done."""
+        volume = g.in_d * g.in_h * g.in_w
+        first = at // volume % g.in_channels
+        for c in range(min(channels, lanes)):
+            to = g.staged_rows + c * g.staged_pitch
+            extended_row(scratch, to, x, at + c * volume, place, g.width, 1, first + c, table, g)
 
-    transform = inline(transform, mr, nv, lanes)
+    stage = inline(stage, lanes)
 
-    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, table: Any, g: Any) -> None:
+    def fill(halo: Any, x: Any, at: int, block: Any, lines: int, channels: int, table: Any, g: Any) -> None:
+        """The inputs of ``lines`` rows of tiles from ``block = (depth, row, column)`` on; ``at``: first channel in x.
+
+        Rows rise, so that what one writes too much, the next overwrites.
+        """
+        depth, row, left = block
+        for z in range(g.planes):
+            d = depth + z * g.dilation_d
+            for i in range(lines):
+                line = row + i
+                top = line + line // g.dilation_h * (mh - 1) * g.dilation_h - g.pad_h
+                shared = kh - 1 if i > 0 and g.slot_step < ah else 0
+                for a in range(shared, ah):
+                    h = top + a * g.dilation_h
+                    inside = (-left, g.in_w - left)
+                    if d < 0 or d >= g.in_d or h < 0 or h >= g.in_h:
+                        inside = (0, 0)
+                    to = (z * g.slots + i * g.slot_step + a) * g.width * lanes
+                    rows, source, pitch = x, at + (d * g.in_h + h) * g.in_w + left, g.in_d * g.in_h * g.in_w
+                    whole = inside[0] <= 0 and inside[1] >= g.width
+                    if g.loader != 0 or (g.extends != 0 and not whole):
+                        stage(halo, x, at, (d, h, left), channels, table, g)
+                        rows, source, pitch, inside = halo, g.staged_rows, g.staged_pitch, (0, g.width)
+                    channels_to_lanes((halo, to), (rows, source, pitch), inside, g.width, channels, lanes)
+
+    return inline(fill, mh, kh, lanes)
+
+
+def make_transform(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[..., None]:
+    def transform(scratch: Any, c: int, padded: int, lines: int, cols: int, g: Any) -> None:
+        """The points of all tiles of a block, for the vector of channels from ``c`` on; planes lie ``padded`` apart."""
+        for z in range(g.planes):
+            for i in range(lines):
+                slot = (z * g.slots + i * g.slot_step) * g.width
+                term = g.points + i * cols * g.term_row + z * padded + c
+                for j in range(cols):
+                    left = j + j // g.dilation_w * (mw - 1) * g.dilation_w
+                    source = (scratch, (slot + left) * lanes, g.width * lanes, g.dilation_w * lanes)
+                    winograd_input((scratch, term + j * g.term_row, g.point), source, mh, kh, mw, kw, lanes)
+
+    return inline(transform, mh, kh, mw, kw, lanes)
+
+
+def make_ends(lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
+    """(begin, tell), before and after the outputs of a task."""
+
+    def begin(scratch: Any, b: Any, first: int, rows: int, g: Any) -> None:
+        """The bias, padded to whole vectors; and zeros, which stay if all outputs are finite."""
+        for i in range(g.chunk):
+            scratch[g.bias + i] = b[first + i] if i < rows else 0
+        for i in range(lanes):
+            scratch[g.bias + g.chunk + i] = 0
+
+    def tell(scratch: Any, b: Any, g: Any) -> None:
+        for i in range(lanes):
+            if scratch[g.bias + g.chunk + i] != 0:
+                b[g.told] = 1
+
+    return inline(begin, lanes), inline(tell, lanes)
+
+
+def make_finish(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[..., None]:
+    def finish(y: Any, y_at: int, scratch: Any, r: Any, block: Any, o: int, rows: int, channel: int, g: Any) -> None:
+        """The outputs of a block = (row, lines, left, cols) for the vector of output channels from ``o`` on."""
+        row, lines, left, cols = block
+        pitch = (rows + lanes - 1) // lanes * lanes
         plane = g.out_d * g.out_h * g.out_w
+        count = min(g.out_w - left, (cols + g.dilation_w - 1) // g.dilation_w * g.dilation_w * mw)
+        for i in range(lines):
+            for j in range(cols):
+                column = j + j // g.dilation_w * (mw - 1) * g.dilation_w
+                winograd_output(
+                    (scratch, g.out + column * lanes, g.out_width * lanes, g.dilation_w * lanes),
+                    (scratch, g.products + (i * cols + j) * pitch + o, g.product),
+                    (scratch, g.bias + o),
+                    (scratch, g.bias + g.chunk),
+                    mh, kh, mw, kw, lanes,
+                )  # fmt: skip
+            line = row + i
+            for n in range(mh):
+                h = line + line // g.dilation_h * (mh - 1) * g.dilation_h + n * g.dilation_h
+                if h < g.out_h:
+                    source = (scratch, g.out + n * g.out_width * lanes)
+                    at = y_at + h * g.out_w + left
+                    to = (scratch, g.pending, g.out_width) if g.staged else (y, at, plane)
+                    lanes_to_channels(to, source, count, rows - o, lanes)
+                    if g.finish:
+                        ending.finish((y, at, plane, 0), (to[0], to[1], to[2], 0), r, (min(lanes, rows - o), 1, count),
+                                      channel, g)  # fmt: skip
+
+    return inline(finish, mh, kh, mw, kw, lanes)
+
+
+def make_tasks(mh: int, kh: int, mw: int, kw: int, mr: int, nv: int, lanes: int) -> Callable[..., None]:
+    points = (mh + kh - 1) * (mw + kw - 1)
+    place, panel_width, multiply = make_place(points, nv, lanes), make_panel_width(nv), make_multiply(mr, nv, lanes)
+    transform_weights = make_transform_weights(mh, kh, mw, kw, lanes, CHANNELS)
+    fill, transform = make_fill(mh, kh, lanes), make_transform(mh, kh, mw, kw, lanes)
+    finish, (begin, tell) = make_finish(mh, kh, mw, kw, lanes), make_ends(lanes)
+
+    def prepare(scratch: Any, w: Any, o: int, left: int, width: int, c: int, channels: int, point: int, g: Any) -> None:
+        """A panel of transformed weights for ``width`` vectors of outputs from ``o`` on, ``left`` of them in w."""
+        terms = g.group_in * g.planes * kh * kw
+        for v in range(width):
+            first = (o + v * lanes) * terms + c * g.planes * kh * kw
+            transform_weights((scratch, g.panel + v * lanes, point, width), (w, first, terms, left - v * lanes),
+                              scratch, channels, g.planes)  # fmt: skip
+
+    prepare = inline(prepare, mh, kh, mw, kw, lanes)
+
+    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
+        in_plane = g.in_d * g.in_h * g.in_w
         for task in range(lo, hi):
             rest, col_block = divmod(task, g.col_blocks)
             rest, row_block = divmod(rest, g.row_blocks)
             rest, depth = divmod(rest, g.out_d)
             channel, chunk = divmod(rest, g.chunks)
-            group, m = channel % g.groups, chunk * g.chunk_rows
+            group, m = channel % g.groups, chunk * g.chunk
             row, col = row_block * g.block_rows, col_block * g.block_cols
-            rows = min(g.chunk_rows, g.group_out - m)
             lines, cols = min(g.block_rows, g.tile_rows - row), min(g.block_cols, g.tile_cols - col)
-            count = (lines * cols + lanes - 1) // lanes
-            for i in range(rows):
-                scratch[g.zeros + i] = 0  # products have no bias
+            rows = min(g.chunk, g.group_out - m)
+            vectors = (rows + lanes - 1) // lanes
             for c in range(0, g.group_in, g.block_channels):
                 channels = min(g.block_channels, g.group_in - c)
-                pack_halo(scratch, x, (channel * g.group_in + c) * g.in_d * g.in_h * g.in_w,
-                          (depth, row, col), channels, table, g)  # fmt: skip
-                transform(scratch, channels, lines, cols, table, g)
-                for n in range(POINTS):
-                    sweep(
-                        (scratch, g.products + n * g.product, g.tiles),
-                        (w, n * g.w_point + group * g.w_group + m * g.w_step + c * g.w_channel, g.w_row, g.w_step),
-                        (scratch, g.points + n * g.point),
-                        (scratch, g.zeros),
-                        (table, g.vector_table, g.tap_table),
-                        channels * g.halo_planes,
-                        rows,
-                        count,
-                        1 if c == 0 else 0,
-                    )
-            for o in range(rows):
-                y_at = (channel * g.group_out + m + o) * plane + depth * g.out_h * g.out_w
-                for i in range(lines):
-                    h = (row + i) * 4
-                    for j in range(0, cols, lanes):
-                        v = (col + j) * 4
-                        winograd_output(
-                            (y, y_at + h * g.out_w + v, g.out_w),
-                            (scratch, g.products + o * g.tiles + i * cols + j, g.product),
-                            (b, group * g.group_out + m + o),
-                            min(4, g.out_h - h),
-                            min(g.out_w, (col + cols) * 4) - v,
-                            lanes,
-                        )
-                h, v = row * 4, col * 4
-                if not is_finite(
-                    y, y_at + h * g.out_w + v, min(lines * 4, g.out_h - h), min(cols * 4, g.out_w - v), g.out_w
-                ):
-                    b[g.told] = 1
+                padded = (channels + lanes - 1) // lanes * lanes
+                for lane in range(0, channels, lanes):
+                    at = (channel * g.group_in + c + lane) * in_plane
+                    fill(scratch, x, at, (depth - g.pad_d, row, col * mw - g.pad_w), lines, channels - lane, table, g)
+                    transform(scratch, lane, padded, lines, cols, g)
+                weights, w_at, w_point = w, 0, 0
+                if not g.raw:
+                    w_at, w_point, _ = place(group, m // lanes, c, g)
+                start = 0
+                while start < vectors:  # all panels under each point; or, of raw weights, all points of each panel
+                    stop = vectors
+                    if g.raw:
+                        stop = start + panel_width(vectors - start)
+                        o = m + start * lanes
+                        weights, w_at, w_point = scratch, g.panel, g.panel_point
+                        prepare(scratch, w, group * g.group_out + o, g.group_out - o, stop - start, c, channels,
+                                w_point, g)  # fmt: skip
+                    for n in range(points):
+                        v = start
+                        while v < stop:
+                            width = panel_width(vectors - v)
+                            multiply(
+                                (scratch, g.products + n * g.product + v * lanes, vectors * lanes),
+                                (scratch, g.points + n * g.point, g.term_row),
+                                (weights, w_at + n * w_point + (v - start) * g.planes * padded * lanes),
+                                (g.planes - 1) * padded + channels,
+                                lines * cols,
+                                1 if c == 0 else 0,
+                                width,
+                            )
+                            v += width
+                    start = stop
+            begin(scratch, b, group * g.group_out + m, rows, g)
+            for o in range(0, rows, lanes):
+                y_at = ((channel * g.group_out + m + o) * g.out_d + depth) * g.out_h * g.out_w
+                finish(y, y_at, scratch, r, (row, lines, col * mw, cols), o, rows, group * g.group_out + m + o, g)
+            tell(scratch, b, g)
 
     return tasks
 
@@ -313,8 +415,10 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
 KERNEL = RangeKernel(
     "winograd",
     make_tasks,
-    f"{HALO_GEOMETRY} {weights.GEOMETRY} phase_table tap_table vector_table groups group_in group_out out_d out_h "
-    "out_w block_rows block_cols block_channels row_blocks col_blocks chunks chunk_rows tile_rows tile_cols tiles "
-    "points products point product w_point halo_row halo_channel halo_plane zeros told",
+    "groups raw group_in group_out planes block_channels chunk in_d in_h in_w out_d out_h out_w dilation_d dilation_h "
+    "dilation_w pad_d pad_h pad_w tile_rows tile_cols block_rows block_cols row_blocks col_blocks chunks slots "
+    "slot_step width out_width term_row point product points products out panel panel_point "
+    f"bias told staged_rows staged_pitch {ends.GEOMETRY} {ending.GEOMETRY}",
 )
+WEIGHTS = RangeKernel("winograd-weights", make_weights, "group_in group_out planes block_channels chunk vectors")
 STRATEGY = Winograd()

@@ -1,0 +1,150 @@
+"""Finishing outputs while they are in the cache: residual, activation, epilogue, rounding, a row at a time.
+
+    y[i, l, p] = round(epilogue(activation(sums[i, l, p] + r[i, l, p]), channel i))
+
+A kernel has the address of one row function for all of it, or 0 (`codegen.rows`). Where the results are of the sums'
+dtype and there is no residual, sums lie where the results will; else in scratch, so that a residual may lie where the
+results will, and no array of sums is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from numbaconv.codegen import bits, scalars
+from numbaconv.codegen.jit import as_written, inline
+from numbaconv.codegen.rows import RowFunction, call_row, elements
+from numbaconv.microkernels.activations import MAKERS
+from numbaconv.tail import Epilogue, Tail
+
+# finish: address of the row function; result_size: bytes of a result; staged: whether sums wait in scratch, from the
+# place pending on
+GEOMETRY = "finish result_size staged pending"
+
+
+def _same(number: Any) -> Any:
+    return number
+
+
+# dtype of results: as which type they lie in memory, how one is read and written from and to float32
+NARROW = {"float16": (np.uint16, bits.of_half, bits.half_of), "bfloat16": (np.uint16, bits.of_bfloat, bits.bfloat_of)}
+
+
+def words(tail: Tail | None, sums: str, pending: int = 0) -> dict[str, int]:
+    """The geometry words of sums of this dtype."""
+    if tail is None:
+        return {"finish": 0, "result_size": 0, "staged": 0, "pending": 0}
+    size, moves = np.dtype(tail.dtype or sums).itemsize, tail.moves
+    return {"finish": row_of(tail, sums, moves).address, "result_size": size, "staged": int(moves), "pending": pending}
+
+
+@lru_cache(256)
+def row_of(tail: Tail, sums: str, moves: bool) -> RowFunction:
+    """The row function of a tail; a user's function stays with it."""
+    if tail.epilogue is not None:
+        constants = sums, tail.dtype or sums, tail.activation, tail.residual, moves
+        return RowFunction(None, lambda *_: make_row(*constants, tail.epilogue), id(tail.epilogue.function), *constants)
+    return RowFunction("finish", make_row, sums, tail.dtype or sums, tail.activation, tail.residual, moves)
+
+
+def make_row(
+    sums: str, stored: str, activation: tuple[Any, ...] | None, residual: bool, moves: bool,
+    epilogue: Epilogue | None = None,
+) -> Callable[..., None]:  # fmt: skip
+    """``row(target, source, other, count, channel)``; in place, source and target are one."""
+    number = np.dtype(sums).type
+    lies = np.dtype(stored).type
+    value = make_value(sums, activation, epilogue)
+    if stored in NARROW:
+        lies, widen, narrow = NARROW[stored]
+
+        def read(element: Any) -> Any:
+            return number(widen(element))
+
+        def write(result: Any) -> Any:
+            return narrow(np.float32(result))
+    else:
+
+        def read(element: Any) -> Any:
+            return number(element)
+
+        def write(result: Any) -> Any:
+            return lies(result)
+
+    read, write = as_written(read, sums, stored), as_written(write, sums, stored)
+
+    # A loop has one pointer, or two whose memory never is the same: else it would not be run in vectors.
+    def add(source: int, other: int, count: int) -> None:
+        total, extra = elements(source, number, count), elements(other, lies, count)
+        for i in range(count):
+            total[i] += read(extra[i])
+
+    def replace(source: int, count: int, channel: int) -> None:
+        total = elements(source, number, count)
+        for i in range(count):
+            total[i] = value(total[i], channel)
+
+    def move(target: int, source: int, count: int, channel: int) -> None:
+        result, total = elements(target, lies, count), elements(source, number, count)
+        for i in range(count):
+            result[i] = write(value(total[i], channel))
+
+    add, replace, move = (inline(loop, sums, stored) for loop in (add, replace, move))
+
+    def row_in_place(target: int, source: int, other: int, count: int, channel: int) -> None:
+        replace(source, count, channel)
+
+    def row_moved(target: int, source: int, other: int, count: int, channel: int) -> None:
+        move(target, source, count, channel)
+
+    def row_added(target: int, source: int, other: int, count: int, channel: int) -> None:
+        add(source, other, count)
+        move(target, source, count, channel)
+
+    return row_added if residual else row_moved if moves else row_in_place
+
+
+def make_value(sums: str, activation: tuple[Any, ...] | None, epilogue: Epilogue | None) -> Callable[..., Any]:
+    """``value(sum, channel)``."""
+    number = np.dtype(sums).type
+    active = as_written(_same, "same") if activation is None else MAKERS[activation[0]](sums, *activation[1:])
+    if epilogue is None:
+
+        def value(total: Any, channel: int) -> Any:
+            return active(total)
+    elif scalars.parameters_of("epilogue", epilogue.function) == 1:
+        last = scalars.compiled("epilogue", epilogue.function, sums)
+
+        def value(total: Any, channel: int) -> Any:
+            return number(last(active(total)))
+    else:
+        last = scalars.compiled("epilogue", epilogue.function, sums)
+
+        def value(total: Any, channel: int) -> Any:
+            return number(last(active(total), channel))
+
+    return as_written(value, sums, activation)
+
+
+def _finish(target: Any, source: Any, r: Any, shape: Any, channel: int, g: Any) -> None:
+    """``shape`` = (channels, lines, columns), the first of the channels is ``channel``.
+
+    target, source: (flat, base, stride from channel to channel, from line to line); r lies as target.
+    """
+    (t_flat, t_base, t_plane, t_line), (s_flat, s_base, s_plane, s_line) = target, source
+    channels, lines, columns = shape
+    if t_line == columns and s_line == columns:
+        lines, columns = 1, lines * columns
+    results, sums, extra = t_flat.ctypes.data, s_flat.ctypes.data, r.ctypes.data
+    for i in range(channels):
+        for line in range(lines):
+            to = (t_base + i * t_plane + line * t_line) * g.result_size
+            at = (s_base + i * s_plane + line * s_line) * s_flat.itemsize
+            call_row(g.finish, results + to, sums + at, extra + to, columns, channel + i)
+
+
+finish = inline(_finish)
