@@ -23,19 +23,24 @@ OF_FLOATS = [name for name in NAMES if name not in ("split", "integers")]
 
 def refusal(strategy, case, dtype="float32"):
     """Why a strategy does not take a case, or None."""
-    answers = planner.ask(case.problem(dtype).folded(), machine.host())
-    return next(answer.why_not for answer in answers if answer.strategy == strategy)
-
-
-def accepted_or_skip(strategy, case, dtype="float32"):
-    why_not = refusal(strategy, case, dtype)
-    if why_not is not None:
-        pytest.skip(f"{strategy}: {why_not}")
+    return planner.strategies()[NAMES.index(strategy)].why_not(case.problem(dtype).folded(), machine.host())
 
 
 def taken(case, dtype="float32"):
     """Names of the strategies that accept a case."""
     return [name for name in NAMES if refusal(name, case, dtype) is None]
+
+
+def each_taken(cases, dtypes=("float32",)):
+    """Parametrise a test by strategy, name of a case, and dtype, one after the other where the strategy accepts."""
+    found = [
+        (strategy, name, dtype)
+        for strategy in NAMES
+        for name, case in cases.items()
+        for dtype in dtypes
+        if refusal(strategy, case, dtype) is None
+    ]
+    return pytest.mark.parametrize(("strategy", "name", "dtype"), found, ids=map("-".join, found))
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -74,12 +79,9 @@ def test_every_strategy_is_taken_somewhere():
 # ---- every strategy on every case ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("strategy", NAMES)
+@each_taken(CASES, ("float32", "float64"))
 def test_case(strategy, name, dtype):
     case = CASES[name]
-    accepted_or_skip(strategy, case, dtype)
     factor = OTHER_SUMS.get(strategy, 1.0)
     (x, w, b), exact, allowed = expected(name, dtype)
     borrowed = case.call(x, w, b, strategy=strategy)
@@ -159,12 +161,10 @@ SPECIAL = {
 
 
 @pytest.mark.parametrize("where", ["x", "weight", "both"])
-@pytest.mark.parametrize("name", SPECIAL)
-@pytest.mark.parametrize("strategy", NAMES)
-def test_nan_and_inf_go_where_the_equation_sends_them(strategy, name, where):
+@each_taken(SPECIAL)
+def test_nan_and_inf_go_where_the_equation_sends_them(strategy, name, dtype, where):
     case = SPECIAL[name]
-    accepted_or_skip(strategy, case)
-    x, w, b = (None if a is None else abs(a) + np.float32(0.5) for a in case.arrays())
+    x, w, b = (None if a is None else abs(a) + np.float32(0.5) for a in case.arrays(dtype))
     plain = x, w
     for bad in (np.nan, np.inf, -np.inf):
         for place in (0, 0.37, 0.71, 1):  # corners, where the padding is, and inside
@@ -177,12 +177,10 @@ def test_nan_and_inf_go_where_the_equation_sends_them(strategy, name, where):
                 assert_close(y, case.operation, x, w, b, OTHER_SUMS.get(strategy, 1.0), **reference_geometry(case))
 
 
-@pytest.mark.parametrize("name", SPECIAL)
-@pytest.mark.parametrize("strategy", NAMES)
-def test_zero_weights_still_meet_nan_and_inf(strategy, name):
+@each_taken(SPECIAL)
+def test_zero_weights_still_meet_nan_and_inf(strategy, name, dtype):
     case = SPECIAL[name]
-    accepted_or_skip(strategy, case)
-    x, w, b = case.arrays()
+    x, w, b = case.arrays(dtype)
     w.flat[::2] = 0
     x.flat[[0, x.size // 2, -1]] = np.inf
     x.flat[x.size // 3] = np.nan

@@ -111,6 +111,8 @@ def test_activations(activation, dtype):
     x = np.concatenate([special, np.linspace(-12, 12, 200)]).astype(dtype).reshape(1, 1, -1)
     y = numbaconv.conv1d(x, np.ones((1, 1, 1), dtype), activation=activation)
     other = ACTIVATIONS[activation](torch.from_numpy(x)).numpy()
+    if activation == "gelu":  # PyTorch's vectors of 16 lanes make NaN of gelu(inf), which is inf
+        other = np.where(x == np.inf, x, other)
     # PyTorch's gelu cancels where it is small: its error is that of a number of the size of x.
     np.testing.assert_allclose(y, other, rtol=8 * np.finfo(dtype).eps, atol=12 * np.finfo(dtype).eps)
 
