@@ -17,7 +17,7 @@ from numbaconv.codegen import host
 from numbaconv.codegen.jit import DISABLED, inline
 from numbaconv.microkernels.pack import copy_rows, gather_rows, split_rows
 from numbaconv.microkernels.sweep import make_sweep
-from numbaconv.microkernels.tile import ROW_TILE_HEIGHTS, TILES, Tile, gemm_column, row_tile
+from numbaconv.microkernels.tile import ROW_TILE_HEIGHTS, TILES, Tile, gemm_column, row_tile, spare_column
 
 pytestmark = pytest.mark.skipif(DISABLED, reason="NUMBA_DISABLE_JIT: the plain meaning is all there is")
 
@@ -139,6 +139,24 @@ def test_sweep(dtype, mr, nv, lanes):
             operands.result(make_tile(rows, count, lanes), 3, rows, first),
             f"{rows} rows, {count} vectors",
         )
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize(("dtype", "mr", "nv", "lanes"), each(RUNNABLE))
+def test_spare_column(dtype, mr, nv, lanes, count):
+    def column(y, w, x, b, terms, rows, first):
+        spare_column((y, 3, 9), (w, 1, terms), (x, 5, 7), (b, 2), terms, rows, first, mr, count, lanes)
+
+    compiled = inline(column, "test", dtype, mr, count, lanes)
+    rng = np.random.default_rng(0)
+    for rows, terms, first in product((1, mr, 2 * mr + 1), (0, 1, 2, 3, 16, 37), (0, 1)):
+        panels = -(-rows // mr) * mr
+        w, x = integers(rng, 1 + panels * terms, dtype), integers(rng, 5 + 7 * terms + count, dtype)
+        y, b = integers(rng, 3 + 9 * rows, dtype), integers(rng, 2 + rows, dtype)
+        expected = y.copy()
+        column(expected, w, x, b, terms, rows, first)
+        compiled(y, w, x, b, terms, rows, first)
+        np.testing.assert_array_equal(y, expected, f"{rows} rows, {terms} terms")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -20,7 +20,7 @@ from numbaconv.strategy import Plan
 GEOMETRY = (
     f"{HALO_GEOMETRY} {weights.GEOMETRY} {Blocks.GEOMETRY} {ending.GEOMETRY} "
     "phase_table tap_table whole_vectors last_vectors panel panel_taps straight_taps whole_pieces last_pieces "
-    "whole_starts last_starts own"
+    "whole_starts last_starts spare own"
 )
 
 
@@ -99,7 +99,8 @@ class TiledPlan(Plan):
         panel = 0 if blocks.straight else self.layout.size(blocks.channels)
         own = self.scratch - self.more_scratch
         tail = ending.words(p.tail, p.dtype, self.scratch)
-        g = self.kernel.geometry(panel=panel, own=own, **words, **dict(self.more_words), **tail)
+        spare = self.tile.spare if packed else 0
+        g = self.kernel.geometry(panel=panel, own=own, spare=spare, **words, **dict(self.more_words), **tail)
         constants = (self.tile.mr, self.tile.nv, lanes)
         return launch.Work(
             self.kernel, p.dtype, constants, blocks.tasks(p), p.macs, self.scratch + self.pending, table, g

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from numbaconv.blocking import tiled
+from numbaconv.blocking.blocks import STREAM
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel
 from numbaconv.machine import Machine
@@ -29,8 +30,7 @@ from numbaconv.strategy import Plan, PlanChild, Strategy
 
 SCRATCH = 1024 * 1024  # bytes for the columns of all pixels
 ROWS = 4  # of a tile, by up to 4 pixels: 16 acc + 4 x + 1 w = 21 of 32 registers; by 2 on 16 registers: 8 + 2 + 1
-FAR = 1.8  # cycles more of a vector that comes from the second cache, from timing on Zen 5, as the next two
-STREAM = 12.5  # bytes a cycle of weights that do not stay there: 4 MB in 112 us
+FAR = 1.8  # cycles more of a vector that comes from the second cache, from timing on Zen 5
 COLUMN, FLIP = 8.0, 1.0  # cycles for an element of a column, one by one or in squares of vectors (Zen 3)
 SUM_LANES = 6.0  # cycles to add up the lanes of one accumulator and store it
 

@@ -81,6 +81,7 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                     rows,
                     (pixels + lanes - 1) // lanes,
                     1 if c == 0 else 0,
+                    g.spare,
                 )
             if g.finish:
                 ending.finish((y, y_at, plane, g.out_w), (sums, sums_at, sums_plane, sums_line), r,

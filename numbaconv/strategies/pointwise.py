@@ -81,6 +81,7 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                     rows,
                     (pixels + lanes - 1) // lanes,
                     1 if c == 0 else 0,
+                    g.spare,
                 )
             if g.finish:
                 ending.finish((y, y_at, g.out_w, 0), (sums, sums_at, sums_plane, 0), r, (rows, 1, pixels),

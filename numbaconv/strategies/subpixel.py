@@ -201,6 +201,7 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                     rows,
                     (lines * cols + lanes - 1) // lanes,
                     1 if c == 0 else 0,
+                    g.spare,
                 )
             left = max(0, col * g.step_w - g.cut_w)
             count = min((col + cols) * g.step_w - g.cut_w, g.full_w) - left
