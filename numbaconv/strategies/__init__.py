@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from numbaconv.strategy import Strategy
 
 NAMES = (
+    "trimmed",
     "winograd",
     "fft",
     "depthwise",

@@ -31,7 +31,8 @@ from numbaconv.strategy import Plan, PlanChild, Strategy
 SCRATCH = 1024 * 1024  # bytes for the columns of all pixels
 ROWS = 4  # of a tile, by up to 4 pixels: 16 acc + 4 x + 1 w = 21 of 32 registers; by 2 on 16 registers: 8 + 2 + 1
 FAR = 1.8  # cycles more of a vector that comes from the second cache, from timing on Zen 5
-COLUMN, FLIP = 8.0, 1.0  # cycles for an element of a column, one by one or in squares of vectors (Zen 3)
+COLUMN, FLIP = 2.0, 1.0  # cycles for an element of a column, one by one or in squares of vectors (Zen 4, Zen 3)
+PLACES = 8192  # words of a plan's table
 SUM_LANES = 6.0  # cycles to add up the lanes of one accumulator and store it
 
 
@@ -44,6 +45,8 @@ class Dot(Strategy):
         size = 8 if problem.dtype == "float64" else 4
         if problem.pixels * problem.terms * size > SCRATCH:
             return f"columns of {problem.pixels} pixels x {problem.terms} terms exceed its {SCRATCH // 1024} KiB"
+        if problem.pixels * problem.taps > PLACES:
+            return f"the places of {problem.taps} taps of {problem.pixels} pixels exceed its table of {PLACES}"
         return tiled.why_not(problem)
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
@@ -91,6 +94,20 @@ def _is_flipped(problem: ConvProblem) -> bool:
     return problem.taps == 1 and every and not _is_straight(problem)
 
 
+def places(problem: ConvProblem) -> np.ndarray:
+    """Where in the volume of a channel each tap of each output pixel reads, shape (pixels, taps); -1 for nowhere."""
+    found, inside = np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
+    axes = zip(
+        problem.in_size, problem.out_size, problem.kernel, problem.stride, problem.dilation, problem.padding, strict=True
+    )
+    for n, out, k, s, d, (lo, _) in axes:
+        at = np.arange(out)[:, None] * s + np.arange(k) * d - lo
+        shape = found.shape[0] * out, found.shape[1] * k
+        found = (found[:, None, :, None] * n + at[:, None]).reshape(shape)
+        inside = (inside[:, None, :, None] & ((at >= 0) & (at < n))[:, None]).reshape(shape)
+    return np.where(inside, found, -1)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class DotPlan(Plan):
     lanes: int
@@ -101,12 +118,8 @@ class DotPlan(Plan):
 
     def __post_init__(self) -> None:
         p = self.problem
-        names = {"d": 0, "h": 1, "w": 2}
-        words = {f"{word}_{axis}": getattr(p, attribute)[i] for axis, i in names.items() for word, attribute in (
-            ("in", "in_size"), ("out", "out_size"), ("kernel", "kernel"), ("stride", "stride"), ("dilation", "dilation")
-        )}  # fmt: skip
         g = KERNEL.geometry(
-            **words, **{f"pad_{axis}": p.padding[i][0] for axis, i in names.items()},
+            in_pixels=p.in_pixels, taps=p.taps,
             groups=p.groups, group_in=p.in_channels // p.groups, group_out=p.out_channels // p.groups,
             chunk_rows=self.chunk, chunks=ceil(p.out_channels // p.groups / self.chunk), terms=p.terms, pixels=p.pixels,
             straight=int(_is_straight(p)), flipped=int(_is_flipped(p)),
@@ -120,7 +133,7 @@ class DotPlan(Plan):
             _tasks(p, self.chunk),
             p.macs,
             p.pixels * (p.terms + (self.chunk if p.tail and p.tail.moves else 0)),
-            np.zeros(1, np.int64),
+            places(p),
             g,
         )
         object.__setattr__(self, "work", work)
@@ -140,7 +153,7 @@ class DotPlan(Plan):
 
 def make_tasks(nv: int, lanes: int) -> Callable[..., None]:
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
-        in_plane = g.in_d * g.in_h * g.in_w
+        in_plane = g.in_pixels
         for task in range(lo, hi):
             channel, chunk = divmod(task, g.chunks)
             group = channel % g.groups
@@ -150,21 +163,13 @@ def make_tasks(nv: int, lanes: int) -> Callable[..., None]:
             columns, columns_at = (x, x_at) if g.straight else (scratch, 0)
             if g.flipped:
                 transpose_rows((scratch, 0, g.terms), (x, x_at, g.pixels), g.terms, g.pixels, lanes)
-            k = 0
             for p in range(0 if g.straight or g.flipped else g.pixels):
-                rest, ow = divmod(p, g.out_w)
-                od, oh = divmod(rest, g.out_h)
-                for c in range(g.group_in):
-                    for td in range(g.kernel_d):
-                        d = od * g.stride_d - g.pad_d + td * g.dilation_d
-                        for th in range(g.kernel_h):
-                            h = oh * g.stride_h - g.pad_h + th * g.dilation_h
-                            row = x_at + c * in_plane + (d * g.in_h + h) * g.in_w
-                            inside = 0 <= d < g.in_d and 0 <= h < g.in_h
-                            for tw in range(g.kernel_w):
-                                v = ow * g.stride_w - g.pad_w + tw * g.dilation_w
-                                scratch[k] = x[row + v] if inside and 0 <= v < g.in_w else scratch.dtype.type(0)
-                                k += 1
+                k = p * g.terms
+                for c in range(x_at, x_at + g.group_in * in_plane, in_plane):
+                    for t in range(p * g.taps, (p + 1) * g.taps):
+                        place = table[t]
+                        scratch[k] = x[c + place] if place >= 0 else scratch.dtype.type(0)
+                        k += 1
             results = (channel * g.group_out + m) * g.pixels
             sums, sums_at = (scratch, g.pending) if g.staged else (y, results)
             for i in range(0, rows, ROWS):
@@ -189,8 +194,7 @@ def make_tasks(nv: int, lanes: int) -> Callable[..., None]:
 KERNEL = RangeKernel(
     "dot",
     make_tasks,
-    "in_d out_d kernel_d stride_d dilation_d in_h out_h kernel_h stride_h dilation_h in_w out_w kernel_w stride_w "
-    "dilation_w pad_d pad_h pad_w groups group_in group_out chunk_rows chunks terms pixels straight flipped "
+    "in_pixels taps groups group_in group_out chunk_rows chunks terms pixels straight flipped "
     + ending.GEOMETRY,
 )
 STRATEGY = Dot()
