@@ -69,7 +69,8 @@ class Tile:
         whole, rest = divmod(vectors, self.nv)
         widths = [self.nv] * min(whole, 1) + [n for n in (4, 2, 1) if rest & n and n < self.nv]
         each = [max(n * self.cycles, 4 / self.mr) for n in widths]
-        return sum(each) + max(0, whole - 1) * max(self.nv * self.cycles, 4 / self.mr) + (spare + 0.7 * (spare > 0)) / self.lanes
+        rows = (spare + 0.7 * (spare > 0)) / self.lanes
+        return sum(each) + max(0, whole - 1) * max(self.nv * self.cycles, 4 / self.mr) + rows
 
     def padded(self, rows: int) -> int:
         """Rows that are computed for ``rows``: whole tiles, the last one halved where that is enough."""

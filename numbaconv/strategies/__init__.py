@@ -13,6 +13,7 @@ NAMES = (
     "trimmed",
     "winograd",
     "fft",
+    "groupwise",
     "depthwise",
     "mirrored",
     "direct",

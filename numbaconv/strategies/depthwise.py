@@ -38,6 +38,9 @@ STRIDES = (1, 2)
 # Cycles on Zen 5 (AVX-512): an fma; a load, which nearly always crosses a cache line; what a tile and a channel cost
 # besides (its last stores, the zeros around it). One tap column of 8 rows: 8, 11, 12, 21, 30 cycles for 1, 2, 3, 5, 7.
 FMA, LOAD, TILE, CHANNEL = 0.53, 0.95, 45.0, 60.0
+# What a tile costs besides where it does not meet the ends of its row, by the bytes of a vector. With 32 of them, 39,
+# 42 and 49 cycles a tile on rows of 112, 56 and 28 pixels, of which 19 are fma's (Zen 4 as AVX2).
+INNER = {16: 14.0, 32: 14.0, 64: TILE}
 PAIRED = 0.65  # of the time of two channels one by one, 7x7: 99 cycles a channel for 159, at stride 2 180 for 257
 WEIGHT = 8  # multiply-adds of a full tile in the time of one on a map of 7x7: 960 channels take 40 us on one thread
 PACKED = 1024 * 1024  # bytes of scratch for packed rows, of two channels
@@ -67,10 +70,12 @@ class Depthwise(Strategy):
         nv = rows_of_tile(machine, stride)
         pieces = pieces_of(height)
         tap = sum(max(nv * n * FMA, ((nv - 1) * stride + n) * stride * LOAD) for n in pieces)
-        tile = problem.kernel[2] * tap + len(pieces) * TILE
+        vectors = ceil(problem.out_size[2] / lanes)
+        besides = (min(vectors, 2) * TILE + max(0, vectors - 2) * INNER[machine.vector_bytes]) / vectors
+        tile = problem.kernel[2] * tap + len(pieces) * besides
         tile *= problem.kernel[0] * (problem.in_channels // problem.groups)
         lines = problem.dilation[1] * ceil(problem.out_size[1] / (nv * problem.dilation[1]))
-        each = lines * ceil(problem.out_size[2] / lanes) * tile + CHANNEL
+        each = lines * vectors * tile + CHANNEL
         paired = problem.groups == problem.in_channels == problem.out_channels and problem.out_size[2] <= lanes // 2
         planes = problem.batch * problem.out_channels * problem.out_size[0] * (PAIRED if paired else 1.0)
         if problem.is_extended or problem.is_loaded:

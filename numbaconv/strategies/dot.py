@@ -30,7 +30,7 @@ from numbaconv.strategy import Plan, PlanChild, Strategy
 
 SCRATCH = 1024 * 1024  # bytes for the columns of all pixels
 ROWS = 4  # of a tile, by up to 4 pixels: 16 acc + 4 x + 1 w = 21 of 32 registers; by 2 on 16 registers: 8 + 2 + 1
-FAR = 1.8  # cycles more of a vector that comes from the second cache, from timing on Zen 5
+FAR = 1.8 / 64  # cycles more of each byte of a vector that comes from the second cache, from timing on Zen 5
 COLUMN, FLIP = 2.0, 1.0  # cycles for an element of a column, one by one or in squares of vectors (Zen 4, Zen 3)
 PLACES = 8192  # words of a plan's table
 SUM_LANES = 6.0  # cycles to add up the lanes of one accumulator and store it
@@ -56,7 +56,7 @@ class Dot(Strategy):
         # A vector of terms: its fma's, its loads, and those that come from the second cache.
         far = ROWS * (ROWS * problem.terms * size > machine.l1 // 2)
         far += pixels * (problem.pixels * problem.terms * size > machine.l1 // 2)
-        step = max(0.5 * ROWS * pixels, (ROWS + pixels) * 0.9) + far * FAR
+        step = max(0.5 * ROWS * pixels, (ROWS + pixels) * 0.9) + far * FAR * machine.vector_bytes
         tile = step * problem.terms / machine.lanes(problem.dtype) + ROWS * pixels * SUM_LANES + 20
         column = 0.0 if _is_straight(problem) else FLIP if _is_flipped(problem) else COLUMN
         columns = problem.pixels * problem.terms * column
@@ -97,9 +97,8 @@ def _is_flipped(problem: ConvProblem) -> bool:
 def places(problem: ConvProblem) -> np.ndarray:
     """Where in the volume of a channel each tap of each output pixel reads, shape (pixels, taps); -1 for nowhere."""
     found, inside = np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
-    axes = zip(
-        problem.in_size, problem.out_size, problem.kernel, problem.stride, problem.dilation, problem.padding, strict=True
-    )
+    p = problem
+    axes = zip(p.in_size, p.out_size, p.kernel, p.stride, p.dilation, p.padding, strict=True)
     for n, out, k, s, d, (lo, _) in axes:
         at = np.arange(out)[:, None] * s + np.arange(k) * d - lo
         shape = found.shape[0] * out, found.shape[1] * k
@@ -194,7 +193,6 @@ def make_tasks(nv: int, lanes: int) -> Callable[..., None]:
 KERNEL = RangeKernel(
     "dot",
     make_tasks,
-    "in_pixels taps groups group_in group_out chunk_rows chunks terms pixels straight flipped "
-    + ending.GEOMETRY,
+    "in_pixels taps groups group_in group_out chunk_rows chunks terms pixels straight flipped " + ending.GEOMETRY,
 )
 STRATEGY = Dot()

@@ -59,10 +59,15 @@ def useful_taps(problem: ConvProblem) -> tuple[tuple[int, int], ...]:
 def trim(problem: ConvProblem) -> ConvProblem:
     """The problem of the useful taps."""
     taps = useful_taps(problem)
-    (depth, height, width), padding = (stop - first for first, stop in taps), [
-        (lo - d * first, hi - d * (k - stop))
-        for (lo, hi), d, k, (first, stop) in zip(problem.padding, problem.dilation, problem.kernel, taps, strict=True)
-    ]
+    (depth, height, width), padding = (
+        (stop - first for first, stop in taps),
+        [
+            (lo - d * first, hi - d * (k - stop))
+            for (lo, hi), d, k, (first, stop) in zip(
+                problem.padding, problem.dilation, problem.kernel, taps, strict=True
+            )
+        ],
+    )
     return replace(problem, kernel=(depth, height, width), padding=(padding[0], padding[1], padding[2]))
 
 
@@ -78,9 +83,8 @@ class TrimmedPlan(Plan):
         return self.child.borrow(self._useful(weight))
 
     def _useful(self, weight: np.ndarray) -> np.ndarray:
-        return weight.reshape(*weight.shape[:3], *self.problem.kernel)[
-            (..., *(slice(first, stop) for first, stop in self.taps))
-        ]
+        depth, height, width = (slice(first, stop) for first, stop in self.taps)
+        return weight.reshape(*weight.shape[:3], *self.problem.kernel)[..., depth, height, width]
 
     def run(
         self, x: np.ndarray, weight: Any, bias: np.ndarray | None, y: np.ndarray, threads: int,
