@@ -48,7 +48,17 @@ if TYPE_CHECKING:
         conv_transpose3d_input,
         conv_transpose3d_weight,
     )
-    from numbaconv.local import local_conv1d, local_conv2d, local_conv3d
+    from numbaconv.local import (
+        local_conv1d,
+        local_conv1d_input,
+        local_conv1d_weight,
+        local_conv2d,
+        local_conv2d_input,
+        local_conv2d_weight,
+        local_conv3d,
+        local_conv3d_input,
+        local_conv3d_weight,
+    )
     from numbaconv.patches import fold, unfold, unfold_view
     from numbaconv.problem import ConvProblem
     from numbaconv.receptive import Layer, ReceptiveField, output_shape, receptive_field
@@ -91,8 +101,14 @@ __all__ = [
     "get_num_threads",
     "import_wisdom",
     "local_conv1d",
+    "local_conv1d_input",
+    "local_conv1d_weight",
     "local_conv2d",
+    "local_conv2d_input",
+    "local_conv2d_weight",
     "local_conv3d",
+    "local_conv3d_input",
+    "local_conv3d_weight",
     "ndimage",
     "nn",
     "output_shape",
@@ -116,7 +132,7 @@ _MODULES = ("ndimage", "nn", "quantized", "signal")
 _HOMES = {  # of the names that are not functions of `api`
     "PreparedConv": "calls",
     **dict.fromkeys(("deform_conv1d", "deform_conv2d", "deform_conv3d"), "deformable"),
-    **dict.fromkeys(("local_conv1d", "local_conv2d", "local_conv3d"), "local"),
+    **dict.fromkeys((f"local_conv{n}d{of}" for n in (1, 2, 3) for of in ("", "_input", "_weight")), "local"),
     **dict.fromkeys(("fold", "unfold", "unfold_view"), "patches"),
     "ConvProblem": "problem",
     **dict.fromkeys(("Layer", "ReceptiveField", "output_shape", "receptive_field"), "receptive"),
