@@ -31,7 +31,15 @@ if TYPE_CHECKING:
         show_config,
     )
     from numbaconv.calls import PreparedConv
-    from numbaconv.deformable import deform_conv1d, deform_conv2d, deform_conv3d
+    from numbaconv.deformable import (
+        DeformGradients,
+        deform_conv1d,
+        deform_conv1d_backward,
+        deform_conv2d,
+        deform_conv2d_backward,
+        deform_conv3d,
+        deform_conv3d_backward,
+    )
     from numbaconv.gradients import (
         Gradients,
         conv1d_input,
@@ -68,6 +76,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConvProblem",
+    "DeformGradients",
     "Gradients",
     "Layer",
     "PreparedConv",
@@ -92,8 +101,11 @@ __all__ = [
     "conv_transpose3d_input",
     "conv_transpose3d_weight",
     "deform_conv1d",
+    "deform_conv1d_backward",
     "deform_conv2d",
+    "deform_conv2d_backward",
     "deform_conv3d",
+    "deform_conv3d_backward",
     "explain",
     "export_wisdom",
     "fold",
@@ -131,7 +143,8 @@ __all__ = [
 _MODULES = ("ndimage", "nn", "quantized", "signal")
 _HOMES = {  # of the names that are not functions of `api`
     "PreparedConv": "calls",
-    **dict.fromkeys(("deform_conv1d", "deform_conv2d", "deform_conv3d"), "deformable"),
+    **dict.fromkeys((f"deform_conv{n}d{of}" for n in (1, 2, 3) for of in ("", "_backward")), "deformable"),
+    "DeformGradients": "deformable",
     **dict.fromkeys((f"local_conv{n}d{of}" for n in (1, 2, 3) for of in ("", "_input", "_weight")), "local"),
     **dict.fromkeys(("fold", "unfold", "unfold_view"), "patches"),
     "ConvProblem": "problem",
