@@ -31,7 +31,15 @@ if TYPE_CHECKING:
         show_config,
     )
     from numbaconv.calls import PreparedConv
-    from numbaconv.deformable import deform_conv1d, deform_conv2d, deform_conv3d
+    from numbaconv.deformable import (
+        DeformGradients,
+        deform_conv1d,
+        deform_conv1d_backward,
+        deform_conv2d,
+        deform_conv2d_backward,
+        deform_conv3d,
+        deform_conv3d_backward,
+    )
     from numbaconv.gradients import (
         Gradients,
         conv1d_input,
@@ -48,7 +56,17 @@ if TYPE_CHECKING:
         conv_transpose3d_input,
         conv_transpose3d_weight,
     )
-    from numbaconv.local import local_conv1d, local_conv2d, local_conv3d
+    from numbaconv.local import (
+        local_conv1d,
+        local_conv1d_input,
+        local_conv1d_weight,
+        local_conv2d,
+        local_conv2d_input,
+        local_conv2d_weight,
+        local_conv3d,
+        local_conv3d_input,
+        local_conv3d_weight,
+    )
     from numbaconv.patches import fold, unfold, unfold_view
     from numbaconv.problem import ConvProblem
     from numbaconv.receptive import Layer, ReceptiveField, output_shape, receptive_field
@@ -58,6 +76,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ConvProblem",
+    "DeformGradients",
     "Gradients",
     "Layer",
     "PreparedConv",
@@ -82,8 +101,11 @@ __all__ = [
     "conv_transpose3d_input",
     "conv_transpose3d_weight",
     "deform_conv1d",
+    "deform_conv1d_backward",
     "deform_conv2d",
+    "deform_conv2d_backward",
     "deform_conv3d",
+    "deform_conv3d_backward",
     "explain",
     "export_wisdom",
     "fold",
@@ -91,8 +113,14 @@ __all__ = [
     "get_num_threads",
     "import_wisdom",
     "local_conv1d",
+    "local_conv1d_input",
+    "local_conv1d_weight",
     "local_conv2d",
+    "local_conv2d_input",
+    "local_conv2d_weight",
     "local_conv3d",
+    "local_conv3d_input",
+    "local_conv3d_weight",
     "ndimage",
     "nn",
     "output_shape",
@@ -115,8 +143,9 @@ __all__ = [
 _MODULES = ("ndimage", "nn", "quantized", "signal")
 _HOMES = {  # of the names that are not functions of `api`
     "PreparedConv": "calls",
-    **dict.fromkeys(("deform_conv1d", "deform_conv2d", "deform_conv3d"), "deformable"),
-    **dict.fromkeys(("local_conv1d", "local_conv2d", "local_conv3d"), "local"),
+    **dict.fromkeys((f"deform_conv{n}d{of}" for n in (1, 2, 3) for of in ("", "_backward")), "deformable"),
+    "DeformGradients": "deformable",
+    **dict.fromkeys((f"local_conv{n}d{of}" for n in (1, 2, 3) for of in ("", "_input", "_weight")), "local"),
     **dict.fromkeys(("fold", "unfold", "unfold_view"), "patches"),
     "ConvProblem": "problem",
     **dict.fromkeys(("Layer", "ReceptiveField", "output_shape", "receptive_field"), "receptive"),

@@ -378,13 +378,16 @@ def explain(
     Parameters
     ----------
     x, weight, bias, stride, padding, dilation, groups
-        As in `conv1d`, `conv2d` or `conv3d`, whichever ``weight`` has the dimensions of.
+        As in `conv1d`, `conv2d` or `conv3d`, whichever x and weight have the dimensions of.
     transposed : bool
         Explain `conv_transpose2d` (or its kin) instead; then ``output_padding`` and ``output_size`` count too.
     accuracy : {'bounded', 'strict'}
         As in `conv2d`.
     residual : bool
         Whether the call adds a residual.
+    per_sample : bool, optional
+        Whether ``weight`` is ``(N, ...)``, weights for each image of ``x``. By default, where it has a dimension more
+        than ``x``, the channels tell that from an ``x`` without ``N``, which it is where they fit both.
     activation, epilogue, out_dtype, accumulate_dtype, padding_mode, padding_value, prologue
         As in `conv2d`.
 

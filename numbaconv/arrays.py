@@ -58,11 +58,11 @@ def promoted(
     return np.dtype(str(result))
 
 
-def floats(x: np.dtype[Any], weight: np.dtype[Any]) -> np.dtype[Any]:
+def floats(x: np.dtype[Any], weight: np.dtype[Any], names: tuple[str, str] = ("x", "weight")) -> np.dtype[Any]:
     """The dtype of both together, for what is computed in float32 and float64 alone."""
-    dtype = promoted(x, weight)
+    dtype = promoted(x, weight, names)
     if dtype.name not in {"float32", "float64"}:
-        raise TypeError(f"x and weight must be float32 or float64 together; got {x} and {weight}")
+        raise TypeError(f"{names[0]} and {names[1]} must be float32 or float64 together; got {x} and {weight}")
     return dtype
 
 

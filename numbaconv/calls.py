@@ -6,10 +6,11 @@ dtypes by `arrays`, keywords here. Nothing imports the compiler before the first
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +83,7 @@ class ExplainOptions(TailOptions, ReadingOptions, total=False):
 
     accuracy: str
     residual: bool
+    per_sample: bool
 
 
 class PlanOptions(Options, TailOptions, ReadingOptions, total=False):
@@ -130,7 +132,7 @@ def reading(
     return found
 
 
-def reading_of_images(options: CallOptions | PlanOptions, sums: np.dtype[Any]) -> Reading | None:
+def reading_of_images(options: CallOptions | PlanOptions | ExplainOptions, sums: np.dtype[Any]) -> Reading | None:
     """The same where each image has weights of its own: x is converted first, and its channels are those of groups."""
     if options.get("prologue") is not None:
         raise ValueError(f"prologue is not taken with weights for each image; got {options['prologue']!r}")
@@ -364,21 +366,42 @@ def prepare(
 def explain(
     transposed: bool, x: Any, weight: Any, bias: Any, geometry: tuple[Any, ...], options: ExplainOptions
 ) -> str:
-    """The planner's table for what `convolve` would compute; the rank is that of ``weight``."""
+    """The planner's table for what `convolve` would compute, of the rank that `_of_each_image` tells."""
     check_options(options, ExplainOptions)
     strict = is_strict(options)
     x, weight = as_array("x", x), as_array("weight", weight)
-    rank = weight.ndim - 2
+    images = options.get("per_sample")
+    if images is None:
+        images = _of_each_image(x.shape, weight.shape, transposed, 1 if transposed else geometry[3])
+    rank = weight.ndim - (3 if images else 2)
     if rank not in (1, 2, 3):
-        raise ValueError(f"weight must have 3, 4 or 5 dimensions, for 1-D, 2-D or 3-D convolution; got {weight.ndim}")
-    batched = x[None] if x.ndim == rank + 1 else x
+        more = ", for weights of each image" if images else "; one more than x for weights of each image"
+        raise ValueError(f"weight must have {'4, 5 or 6' if images else '3, 4 or 5'} dimensions, for 1-D, 2-D or 3-D "
+                         f"convolution{more}; got {weight.ndim}")  # fmt: skip
     dtype = promoted(x.dtype, weight.dtype, loads=True)
     tail, dtype = tail_and_sums(options, dtype, options.get("residual", False))
-    read = reading(options, x.dtype, dtype)
-    problem, _, _ = described(rank, transposed, batched.shape, weight.shape, dtype, geometry, tail, read)
+    if images:
+        read = reading_of_images(options, dtype)
+        problem, _ = images_described(rank, transposed, x.shape, weight.shape, dtype, geometry, tail, read)
+    else:
+        batched = (1, *x.shape) if x.ndim == rank + 1 else x.shape
+        read = reading(options, x.dtype, dtype)
+        problem, _, _ = described(rank, transposed, batched, weight.shape, dtype, geometry, tail, read)
     if bias is not None:
-        bias_of(bias, problem, dtype)
+        bias_of(bias, problem, dtype, len(x) if images else 0)
     return str(engine()[0].explain(problem, None, thread_count(None), strict))
+
+
+def _of_each_image(x_shape: tuple[int, ...], w_shape: tuple[int, ...], transposed: bool, groups: Any) -> bool:
+    """Whether a weight with a dimension more than x is one for each image, rather than shared by an x without ``N``.
+
+    Both are told by the channels that they must have; where both fit, it is shared.
+    """
+    if len(w_shape) != len(x_shape) + 1 or len(w_shape) < 4 or not isinstance(groups, SupportsIndex):
+        return False
+    inner, each = 0 if transposed else 1, operator.index(groups)
+    own = w_shape[0] == x_shape[0] and w_shape[inner + 1] * each == x_shape[1]
+    return len(w_shape) == 6 or (own and w_shape[inner] * each != x_shape[0])
 
 
 def cost(

@@ -14,6 +14,7 @@ from tolerance import assert_close
 import numbaconv
 from numbaconv import conv2d, conv_backward, plan_conv2d
 from numbaconv.codegen.cache import KernelFile
+from numbaconv.problem import ConvProblem
 
 FORWARD = {rank: getattr(numbaconv, f"conv{rank}d") for rank in (1, 2, 3)}
 TRANSPOSED = {rank: getattr(numbaconv, f"conv_transpose{rank}d") for rank in (1, 2, 3)}
@@ -102,6 +103,34 @@ def test_gradients(transposed):
     out = np.empty_like(for_x)
     assert getattr(numbaconv, f"{name}_input")(x.shape, w, dy, out=out, **geometry) is out
     np.testing.assert_array_equal(out, for_x)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_explain(rank, transposed):
+    x, w = numbers((3, 4, 9, 8, 7)[: rank + 2]), numbers((3, 4, 2, 3, 3, 3)[: rank + 3])
+    make = ConvProblem.of_transposed if transposed else ConvProblem.of
+    problem = make(rank, x.shape, w.shape[1:], "float32", groups=2, padding=1).of_images()
+    assert (problem.batch, problem.groups) == (1, 6)
+    options = {"per_sample": True} if transposed else {}
+    for bias in (None, numbers(4), numbers((3, 4))):
+        table = numbaconv.explain(x, w, bias, groups=2, padding=1, transposed=transposed, **options)
+        assert table.startswith(f"{problem}\n")
+
+
+def test_explain_tells_weights_for_each_image_from_an_input_without_images():
+    assert "conv1d f32 1x12x9 * 18x4x3" in numbaconv.explain(numbers((3, 4, 9)), numbers((3, 6, 4, 3)))
+    x, w = numbers((3, 4, 9)), numbers((3, 3, 4, 3))  # both fit
+    assert "conv2d f32 1x3x4x9 * 3x3x4x3" in numbaconv.explain(x, w)
+    assert "conv1d f32 1x12x9 * 9x4x3" in numbaconv.explain(x, w, per_sample=True)
+    with pytest.raises(ValueError, match="weight of 6 dimensions must have the images of x on its first axis, 3"):
+        numbaconv.explain(numbers((3, 4, 5, 5, 5)), numbers((2, 6, 4, 3, 3, 3)))
+    with pytest.raises(ValueError, match="x has 3 channels, but weight of shape"):
+        numbaconv.explain(x, numbers((2, 6, 4, 3)))
+    with pytest.raises(ValueError, match=r"weight must have 3, 4 or 5 dimensions.* one more than x .*; got 6"):
+        numbaconv.explain(x, numbers((3, 4, 9, 8, 7, 6)))
+    with pytest.raises(ValueError, match=r"weight must have 4, 5 or 6 dimensions.*, for weights of each image; got 3"):
+        numbaconv.explain(x, w[0], per_sample=True)
 
 
 def test_refusals():

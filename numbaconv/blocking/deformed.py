@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from numbaconv.codegen import launch
-from numbaconv.codegen.jit import RangeKernel
+from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.machine import Machine
 from numbaconv.microkernels.sweep import make_sweep
 from numbaconv.microkernels.tile import Tile
@@ -27,6 +27,30 @@ GEOMETRY = (
     "groups group_in group_out taps axes offset_channels offset_groups mask_at pixels blocks block channels "
     "in_d in_h in_w out_h out_w k_h k_w s_d s_h s_w d_d d_h d_w lo_d lo_h lo_w tap_table whole last"
 )
+
+
+def _position(r: Any, g: Any, o_group: int, t: int, p: int) -> Any:
+    """(depth, row, column, mask) of what tap ``t`` of output pixel ``p`` reads; groups counted through images."""
+    rest, t_w = divmod(t, g.k_w)
+    t_d, t_h = divmod(rest, g.k_h)
+    rest, at_w = divmod(p, g.out_w)
+    at_d, at_h = divmod(rest, g.out_h)
+    kind = o_group * g.taps + t
+    at = kind * g.axes * g.pixels + p
+    z = at_d * g.s_d + t_d * g.d_d - g.lo_d + 0.0
+    v = at_h * g.s_h + t_h * g.d_h - g.lo_h + 0.0
+    if g.axes == 3:
+        z += r[at]
+    if g.axes >= 2:
+        v += r[at + (g.axes - 2) * g.pixels]
+    u = at_w * g.s_w + t_w * g.d_w - g.lo_w + r[at + (g.axes - 1) * g.pixels]
+    scale = 1.0
+    if g.mask_at:
+        scale = r[g.mask_at + kind * g.pixels + p] + 0.0
+    return z, v, u, scale
+
+
+position = inline(_position)
 
 
 def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
@@ -42,12 +66,8 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
             for c in range(0, g.group_in, g.channels):
                 here = min(g.channels, g.group_in - c)
                 for t in range(g.taps):
-                    rest, t_w = divmod(t, g.k_w)
-                    t_d, t_h = divmod(rest, g.k_h)
                     for p in range(g.block):
                         inside = 1 if p < count else 0
-                        rest, at_w = divmod(start + p, g.out_w)
-                        at_d, at_h = divmod(rest, g.out_h)
                         seen = -1  # the offset group whose positions are known
                         scale, z, v, u = 0.0, 0.0, 0.0, 0.0
                         for i in range(here):
@@ -57,18 +77,7 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                             o_group = own // g.offset_channels
                             if inside and o_group != seen:
                                 seen = o_group
-                                kind = (image * g.offset_groups + o_group) * g.taps + t
-                                at = kind * g.axes * g.pixels + start + p
-                                z = at_d * g.s_d + t_d * g.d_d - g.lo_d + 0.0
-                                v = at_h * g.s_h + t_h * g.d_h - g.lo_h + 0.0
-                                if g.axes == 3:
-                                    z += r[at]
-                                if g.axes >= 2:
-                                    v += r[at + (g.axes - 2) * g.pixels]
-                                u = at_w * g.s_w + t_w * g.d_w - g.lo_w + r[at + (g.axes - 1) * g.pixels]
-                                scale = 1.0
-                                if g.mask_at:
-                                    scale = r[g.mask_at + kind * g.pixels + start + p] + 0.0
+                                z, v, u, scale = position(r, g, image * g.offset_groups + o_group, t, start + p)
                             if inside and -1 < z < g.in_d and -1 < v < g.in_h and -1 < u < g.in_w:
                                 total = 0.0
                                 z_low, v_low, u_low = int(np.floor(z)), int(np.floor(v)), int(np.floor(u))

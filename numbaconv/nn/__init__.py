@@ -7,6 +7,17 @@ comes out, and those of its parameters stay with them, for an optimiser's `step`
 from __future__ import annotations
 
 from numbaconv.nn import init
+from numbaconv.nn.adaptive import (
+    DeformConv1d,
+    DeformConv2d,
+    DeformConv3d,
+    DynamicConv1d,
+    DynamicConv2d,
+    DynamicConv3d,
+    LocallyConnected1d,
+    LocallyConnected2d,
+    LocallyConnected3d,
+)
 from numbaconv.nn.convolution import (
     Conv1d,
     Conv2d,
@@ -35,6 +46,12 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "DeformConv1d",
+    "DeformConv2d",
+    "DeformConv3d",
+    "DynamicConv1d",
+    "DynamicConv2d",
+    "DynamicConv3d",
     "Flatten",
     "LazyConv1d",
     "LazyConv2d",
@@ -43,6 +60,9 @@ __all__ = [
     "LazyConvTranspose2d",
     "LazyConvTranspose3d",
     "Linear",
+    "LocallyConnected1d",
+    "LocallyConnected2d",
+    "LocallyConnected3d",
     "Module",
     "Parameter",
     "ReLU",

@@ -103,13 +103,16 @@ class Convolution(Module):
         if in_channels % self.groups:
             raise ValueError(f"groups must divide in_channels={in_channels}; got groups={self.groups}")
         self.in_channels = in_channels
+        self._make_parameters()
+        rng, self._rng = self._rng, None
+        self.reset_parameters(rng)
+
+    def _make_parameters(self) -> None:
         outer, inner = (
-            (in_channels, self.out_channels) if self.transposed else (self.out_channels, in_channels)
+            (self.in_channels, self.out_channels) if self.transposed else (self.out_channels, self.in_channels)
         )  # weights of a transposed convolution have the input's channels first
         self.weight = Parameter(np.empty((outer, inner // self.groups, *self.kernel_size), self._dtype))
         self.bias = Parameter(np.empty(self.out_channels, self._dtype)) if self._biased else None
-        rng, self._rng = self._rng, None
-        self.reset_parameters(rng)
 
     def reset_parameters(self, rng: init.Rng = None) -> None:
         """New weights and bias, uniform within 1/sqrt(fan in)."""

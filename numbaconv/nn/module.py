@@ -161,6 +161,7 @@ class Module:
         return ""
 
     def __repr__(self) -> str:
+        own = self.extra_repr()
         inside = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
-        body = self.extra_repr() if not inside else "\n  " + "\n  ".join(inside) + "\n"
+        body = own if not inside else "\n  " + "\n  ".join([own] * bool(own) + inside) + "\n"
         return f"{type(self).__name__}({body})"
