@@ -28,7 +28,7 @@ from numbaconv.arrays import (
     residual_of,
 )
 from numbaconv.problem import ConvProblem, shape_of
-from numbaconv.reading import Reading, reading_of, stored
+from numbaconv.reading import Centred, Reading, reading_of, stored
 from numbaconv.tail import Tail, dtype_of, tail_of
 
 if TYPE_CHECKING:
@@ -125,18 +125,20 @@ def reading(
         return None  # as nearly always
     prologue = options.get("prologue")
     found = reading_of(options.get("padding_mode", "zeros"), options.get("padding_value", 0.0), prologue, x, sums)
-    if prologue is not None:  # refused now, not when a plan first runs
+    if prologue is not None and not isinstance(prologue, Centred):  # refused now, not when a plan first runs
         from numbaconv.codegen import scalars
 
         scalars.compiled("prologue", prologue, sums.name)
     return found
 
 
-def reading_of_images(options: CallOptions | PlanOptions | ExplainOptions, sums: np.dtype[Any]) -> Reading | None:
-    """The same where each image has weights of its own: x is converted first, and its channels are those of groups."""
+def reading_of_images(
+    options: CallOptions | PlanOptions | ExplainOptions, x: np.dtype[Any], sums: np.dtype[Any]
+) -> Reading | None:
+    """The same where each image has weights of its own, and channels are those of groups."""
     if options.get("prologue") is not None:
         raise ValueError(f"prologue is not taken with weights for each image; got {options['prologue']!r}")
-    return reading(options, sums, sums)
+    return reading(options, x, sums)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -228,7 +230,7 @@ def convolve(
     residual = options.get("residual")
     tail, dtype = tail_and_sums(options, dtype, residual is not None)
     if kernel.ndim == rank + 3:
-        return _convolve_images(rank, transposed, given, ready(given, dtype), kernel, bias, geometry, options, tail)
+        return _convolve_images(rank, transposed, given, kernel, bias, geometry, options, tail, dtype)
     read = reading(options, given.dtype, dtype)
     x = ready(given, dtype if read is None else stored(read, dtype))
     unbatched = x.ndim == rank + 1
@@ -252,21 +254,22 @@ def _convolve_images(
     rank: int,
     transposed: bool,
     given: Array,
-    x: Array,
     kernel: Array,
     bias: Any,
     geometry: tuple[Any, ...],
     options: CallOptions,
     tail: Tail | None,
+    dtype: np.dtype[Any],
 ) -> Array:
-    """The rest of `convolve` where each image has weights of its own; ``x`` is ready."""
-    read = reading_of_images(options, x.dtype)
-    problem, shape = images_described(rank, transposed, x.shape, kernel.shape, x.dtype, geometry, tail, read)
+    """The rest of `convolve` where each image has weights of its own."""
+    read = reading_of_images(options, given.dtype, dtype)
+    x = ready(given, stored(read, dtype))
+    problem, shape = images_described(rank, transposed, x.shape, kernel.shape, dtype, geometry, tail, read)
     if bias is not None:
-        bias = bias_of(bias, problem, x.dtype, len(x))
+        bias = bias_of(bias, problem, dtype, len(x))
     out, residual, strict = options.get("out"), options.get("residual"), is_strict(options)
     threads = thread_count(options.get("num_threads"))
-    result = x.dtype if tail is None else problem.result_dtype
+    result = dtype if tail is None else problem.result_dtype
     if residual is not None:
         residual = residual_of(residual, shape, result).reshape(problem.y_shape)
     if out is not None:
@@ -308,7 +311,7 @@ def compute(
         return _fill(None, None, x, bias, out, shape, problem, threads, residual)
     sums = x.dtype if not problem.x_dtype else np.dtype(problem.dtype)
     if kernel.dtype is not sums or not kernel.flags.aligned:
-        kernel = np.require(kernel, sums, ["A"])
+        kernel = np.require(kernel, kept(kernel.dtype, sums), ["A"])
     plan = engine()[0].plan(problem, strategy, threads, False, None, None, strict)
     # What follows the sum may hide that it is not finite, and its residual may have been overwritten by then.
     if problem.tail is not None and problem.is_padded and not np.isfinite(kernel).all():
@@ -323,6 +326,11 @@ def compute(
         plan = _exact(problem)
         y = _fill(plan, plan.borrow(plan.problem.forward_weights(kernel)), x, bias, out, shape, problem, threads)
     return y
+
+
+def kept(weight: np.dtype[Any], sums: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of weights as plans take them: that of the sums, but integers are left as narrow as they are."""
+    return weight.newbyteorder("=") if sums.kind in "iu" else sums
 
 
 def prepare(
@@ -347,7 +355,7 @@ def prepare(
     shape = shape_of("input_shape", input_shape)
     images = shape[0] if weight.ndim == rank + 3 and shape else 0
     if weight.ndim == rank + 3:
-        read = reading_of_images(options, result)
+        read = reading_of_images(options, planned, result)
         problem, _ = images_described(rank, transposed, shape, weight.shape, result, geometry, tail, read)
     else:
         read = reading(options, planned, result)
@@ -359,7 +367,7 @@ def prepare(
         bias = bias_of(bias, problem, result, images).copy()
     thread_count(num_threads)
     strict = is_strict(options)
-    copied = np.array(weight, result, order="C").reshape(problem.w_shape)
+    copied = np.array(weight, kept(weight.dtype, result), order="C").reshape(problem.w_shape)
     return _prepared(problem, copied, bias, options.get("strategy"), strict, num_threads, shape, together.name)
 
 
@@ -381,7 +389,7 @@ def explain(
     dtype = promoted(x.dtype, weight.dtype, loads=True)
     tail, dtype = tail_and_sums(options, dtype, options.get("residual", False))
     if images:
-        read = reading_of_images(options, dtype)
+        read = reading_of_images(options, x.dtype, dtype)
         problem, _ = images_described(rank, transposed, x.shape, weight.shape, dtype, geometry, tail, read)
     else:
         batched = (1, *x.shape) if x.ndim == rank + 1 else x.shape

@@ -32,10 +32,15 @@ epilogue : callable, optional
     sums have. Where weight has an ``N``, channel is n*O + o.
 out_dtype : dtype, optional
     Of the result: float16, bfloat16 (ml_dtypes), float32 or float64, by default the promoted dtype of x and weight.
-    Sums are rounded once, to nearest, ties to even (float64 to float16 and bfloat16 by way of float32).
+    Sums are rounded once, to nearest, ties to even (float64 to float16 and bfloat16 by way of float32). Where x and
+    weight are integers, any integer dtype too: 'int32' for int8 and uint8, as elsewhere. bool is then counted.
 accumulate_dtype : dtype, optional
     Of the sums: 'float32' or 'float64', no narrower than x, weight and the result; by default the narrowest of these
-    two that holds them."""
+    two that holds them. Of integers, an integer dtype that holds x and weight and that no sum may leave, as on a
+    machine with such an accumulator; by default 64 bits.
+
+    Integers take the activations 'relu', 'relu6' and ('clip', lo, hi) of whole numbers, which come before the result
+    must fit its dtype, so that a clip saturates; and, where the result is an integer, a residual. No epilogue."""
 
 READING = """
 padding_mode : {'zeros', 'constant', 'reflect', 'symmetric', 'replicate', 'circular'}
@@ -68,7 +73,7 @@ ValueError
 TypeError
     Dtypes that are not numbers or of two kinds (float x with integer weight), masked arrays, unknown keywords.
 OverflowError
-    An integer result that its dtype cannot hold.
+    An integer result or sum that its dtype cannot hold.
 
 See Also
 --------

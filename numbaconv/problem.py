@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
 import numpy as np
 
-from numbaconv.reading import SHORT, Prologue, Reading
+from numbaconv.reading import SHORT, Centred, Prologue, Reading
 from numbaconv.tail import Tail, dtype_of
 
 Value = TypeVar("Value")
@@ -59,7 +59,7 @@ class ConvProblem:
     padding_mode: str = "zeros"  # of `reading.MODES`; always 'zeros' where there is no padding
     padding_value: complex = 0.0  # of mode 'constant'
     x_dtype: str = ""  # of x, where it is read as another dtype than that of the sums
-    prologue: Prologue | None = None  # applied to each element of x that is read
+    prologue: Prologue | Centred | None = None  # applied to each element of x that is read
 
     # ---- sizes -----------------------------------------------------------------------------------------------------
 
@@ -84,6 +84,16 @@ class ConvProblem:
     def result_dtype(self) -> np.dtype[Any]:
         """The dtype of the result."""
         return dtype_of(self.tail.dtype if self.tail and self.tail.dtype else self.dtype)
+
+    def overflow(self, of_sums: bool) -> OverflowError:
+        """The error of an integer sum that the dtype of the sums, or else that of the result, does not hold."""
+        result = str(self.result_dtype)
+        if of_sums and result != self.dtype:
+            wider = "a wider accumulate_dtype holds it" if self.dtype not in ("int64", "uint64") else "float64 x may do"
+            return OverflowError(f"a sum does not fit the accumulate_dtype {self.dtype}; {wider}")
+        wider = "float64 operands may do" if result in ("int64", "uint64") else (
+            "a wider out_dtype, or operands of a wider dtype (int64 or float64), hold it")  # fmt: skip
+        return OverflowError(f"a sum does not fit the result dtype {result}; {wider}")
 
     @property
     def taps(self) -> int:

@@ -3,9 +3,8 @@
     sum[n, o, p] = b[o] + sum over c, t of  (w[o, c, t] - w_zero_point[o]) * (x[n, c, ...] - x_zero_point)
     y = saturate(round(sum * x_scale * w_scale[o] / y_scale) + y_zero_point)
 
-The sums are exact. Whole numbers below 2**24 are float32 numbers, and so is each of their sums up to there, in whatever
-order: the convolution runs on the tiles for float32, over as many input channels at a time as keep
-``sum |w| * max |x|`` below that, or else on those for float64. Padding is the real zero, which x_zero_point stands for.
+The sums are exact: those of `conv2d` with ``out_dtype="int32"`` (or int64, where these are not enough), which takes the
+zero point of x away as it reads. Padding is the real zero, which x_zero_point stands for.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ from typing import Any, Literal, NamedTuple, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
+from numbaconv import calls
 from numbaconv.api import conv1d, conv2d, conv3d
 from numbaconv.arrays import Array, as_array
+from numbaconv.reading import Centred
 
 __all__ = ["conv_integer", "qlinear_conv"]
 
@@ -27,8 +28,6 @@ AutoPad = Literal["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]
 CONV: dict[int, Callable[..., Array]] = {1: conv1d, 2: conv2d, 3: conv3d}
 AUTO_PADS = {"NOTSET": None, "SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
 STORED = (np.dtype("int8"), np.dtype("uint8"))
-EXACT = 2.0**24  # the whole numbers up to here are float32 numbers
-BLOCK = 1 << 15  # sums that are scaled at a time: as float64, a quarter of a MiB, which a second cache holds
 
 
 def conv_integer(
@@ -85,7 +84,7 @@ def conv_integer(
     Notes
     -----
     The definition is that of ONNX, operator ConvInteger, since version 10. A sum of more than 33 025 products may
-    overflow there; here it is never wrong silently. Extra memory: a float copy of ``x`` and of the sums.
+    overflow there; here it is never wrong silently.
 
     Examples
     --------
@@ -98,11 +97,7 @@ def conv_integer(
     """
     operands = _operands(x, x_zero_point, w, w_zero_point)
     geometry = _geometry(operands.w.shape, auto_pad, dilations, group, kernel_shape, pads, strides)
-    y = _sums(operands, None, geometry)
-    limits = np.iinfo(np.int32)
-    if y.min(initial=0) < limits.min or y.max(initial=0) > limits.max:
-        raise OverflowError(f"a sum of {prod(operands.w.shape[1:])} products does not fit the result dtype int32")
-    return y.astype(np.int32)
+    return _sums(operands, None, geometry, "int32")
 
 
 def qlinear_conv(
@@ -157,7 +152,7 @@ def qlinear_conv(
     -----
     The definition is that of ONNX, operator QLinearConv, since version 10. Sums are exact, of any size, and are scaled
     in float64, rounded to nearest, ties to even. Engines that scale in float32, ONNX Runtime among them, round some
-    numbers next to a tie to the other side. Extra memory: as `conv_integer`.
+    numbers next to a tie to the other side. Extra memory: the sums, as int32.
 
     Examples
     --------
@@ -176,15 +171,24 @@ def qlinear_conv(
     zero_point = _zero_point("y_zero_point", zero, zero.dtype, 1)
     bias = None if b is None else _bias(b, filters)
     geometry = _geometry(operands.w.shape, auto_pad, dilations, group, kernel_shape, pads, strides)
-    sums = _sums(operands, bias, geometry)
-    return _quantised(sums, np.broadcast_to(scale, filters), unit, float(zero_point[0]), zero.dtype)
+    # Products of 8-bit numbers are below 2**16.
+    start = 0 if bias is None else max(abs(int(bias.min(initial=0))), int(bias.max(initial=0)))
+    narrow = prod(operands.w.shape[1:]) * 2**16 + start < 2**31
+    sums = _sums(operands, bias, geometry, "int32" if narrow else "int64")
+    y = np.empty(sums.shape, zero.dtype)
+    if y.size:
+        from numbaconv.microkernels.settling import requantise
+
+        threads = calls.thread_count(None)
+        requantise(sums, np.broadcast_to(scale, filters), unit, int(zero_point[0]), y, threads)
+    return y
 
 
 # ---- what is given ---------------------------------------------------------------------------------------------------
 
 
 class _Operands(NamedTuple):
-    """x and w as they are stored, with what stands for zero in each, as float64: x_zero (1,), w_zero (1,) or (M,)."""
+    """x and w as they are stored, with what stands for zero in each: x_zero (1,), w_zero (1,) or (M,)."""
 
     x: Array
     x_zero: Array
@@ -207,9 +211,9 @@ def _operands(x: Any, x_zero_point: Any, w: Any, w_zero_point: Any) -> _Operands
 
 
 def _zero_point(name: str, value: Any, dtype: np.dtype[Any], filters: int) -> Array:
-    """As float64, (1,) or (filters,); Python's ints have the dtype that is wanted, where they fit."""
+    """As int16, (1,) or (filters,); Python's ints have the dtype that is wanted, where they fit."""
     if value is None:
-        return np.zeros(1)
+        return np.zeros(1, np.int16)
     given = as_array(name, value)
     if isinstance(value, int) and not isinstance(value, bool):
         limits = np.iinfo(dtype)
@@ -217,7 +221,7 @@ def _zero_point(name: str, value: Any, dtype: np.dtype[Any], filters: int) -> Ar
             raise ValueError(f"{name} must be of {dtype}, {limits.min} to {limits.max}; got {value}")
     elif given.dtype != dtype:
         raise TypeError(f"{name} must be of {dtype}, as what it belongs to; got {given.dtype}")
-    return _one_or_each(name, given, filters)
+    return _one_or_each(name, given, filters, np.int16)
 
 
 def _scale(name: str, value: Any, filters: int) -> Array:
@@ -225,17 +229,17 @@ def _scale(name: str, value: Any, filters: int) -> Array:
     given = as_array(name, value)
     if given.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be a real number; got {given.dtype}")
-    scale = _one_or_each(name, given, filters)
+    scale = _one_or_each(name, given, filters, np.float64)
     if not (np.isfinite(scale) & (scale > 0)).all():
         raise ValueError(f"{name} must be positive and finite; got {value!r}")
     return scale
 
 
-def _one_or_each(name: str, given: Array, filters: int) -> Array:
+def _one_or_each(name: str, given: Array, filters: int, dtype: npt.DTypeLike) -> Array:
     if given.shape not in {(), (1,), (filters,)}:
         each = "" if filters == 1 else f", or have shape ({filters},), one for each filter"
         raise ValueError(f"{name} must be one number{each}; got shape {given.shape}")
-    return given.astype(np.float64).reshape(-1)
+    return given.astype(dtype).reshape(-1)
 
 
 def _bias(b: Any, filters: int) -> Array:
@@ -244,7 +248,7 @@ def _bias(b: Any, filters: int) -> Array:
         raise TypeError(f"b must be of int32; got {given.dtype}")
     if given.shape != (filters,):
         raise ValueError(f"b must have shape ({filters},), one for each filter; got {given.shape}")
-    return given.astype(np.float64)
+    return given
 
 
 def _geometry(
@@ -272,86 +276,10 @@ def _geometry(
 # ---- sums ------------------------------------------------------------------------------------------------------------
 
 
-def _sums(operands: _Operands, bias: Array | None, geometry: dict[str, Any]) -> Array:
-    """The exact sums, as float32 or float64."""
+def _sums(operands: _Operands, bias: Array | None, geometry: dict[str, Any], dtype: str) -> Array:
+    """The exact sums."""
     x, x_zero, w, w_zero = operands
-    conv = CONV[x.ndim - 2]
-    weights = w.astype(np.float32)
-    weights -= w_zero.reshape(-1, *[1] * (w.ndim - 1)).astype(np.float32)
+    weights = w - w_zero.reshape(-1, *[1] * (w.ndim - 1)) if w_zero.any() else w
     zero = int(x_zero[0])
-    most = max(int(x.max(initial=zero)) - zero, zero - int(x.min(initial=zero)))
-    start = 0.0 if bias is None else float(np.abs(bias).max(initial=0))
-    parts = _parts(weights, most, start, geometry["groups"])
-    if not parts:
-        pixels = _centred(x, zero, np.float64)
-        return conv(pixels, weights.astype(np.float64), bias, accuracy="strict", **geometry)
-    if len(parts) == 1:
-        narrow = None if bias is None else bias.astype(np.float32)
-        return conv(_centred(x, zero, np.float32), weights, narrow, accuracy="strict", **geometry)
-    y: Array | None = None
-    for part in parts:
-        one = conv(_centred(x[:, part], zero, np.float32), weights[:, part], accuracy="strict", **geometry)
-        y = one.astype(np.float64) if y is None else np.add(y, one, out=y)
-    assert y is not None  # there are two parts and more  # noqa: S101
-    if bias is not None:
-        y += bias.reshape(-1, *[1] * (y.ndim - 2))
-    return y
-
-
-def _parts(weights: Array, most: int, start: float, groups: Any) -> list[slice]:
-    """Input channels that float32 sums exactly, a few at a time; none where one is too much already.
-
-    Only one part has the bias in it. More parts do no more multiplications, and float64 takes twice the time.
-    """
-    channels = weights.shape[1]
-    sizes = np.abs(weights).sum(axis=tuple(range(2, weights.ndim)), dtype=np.float64) * most
-    if sizes.sum(axis=1).max(initial=0) + start < EXACT:
-        return [slice(0, channels)]
-    if groups != 1:  # a part of each group's channels does not lie together
-        return []
-    parts, first = [], 0
-    total = np.zeros(len(weights))
-    for channel in range(channels):
-        size = sizes[:, channel]
-        if (size >= EXACT).any():
-            return []
-        total += size
-        if (total >= EXACT).any():
-            parts.append(slice(first, channel))
-            first, total = channel, size.copy()
-    return [*parts, slice(first, channels)]
-
-
-def _centred(x: Array, zero: int, dtype: npt.DTypeLike) -> Array:
-    pixels = x.astype(dtype, order="C")
-    if zero:
-        pixels -= zero
-    return pixels
-
-
-# ---- results ---------------------------------------------------------------------------------------------------------
-
-
-def _quantised(sums: Array, scale: Array, unit: float, zero: float, dtype: np.dtype[Any]) -> Array:
-    """saturate(round(sums * scale / unit) + zero); dividing last, so that what is a tie is rounded as one.
-
-    At a tie the product is that tie, of few bits, times ``unit``, of 24: a float64 number, which it is exactly.
-    """
-    y = np.empty(sums.shape, dtype)
-    limits = np.iinfo(dtype)
-    pixels = prod(sums.shape[2:])
-    flat = (*sums.shape[:2], pixels)
-    columns = min(max(pixels, 1), BLOCK)
-    rows = BLOCK // columns
-    for image, target in zip(sums.reshape(flat), y.reshape(flat), strict=True):
-        for row in range(0, len(image), rows):
-            factor = scale[row : row + rows, None]
-            for column in range(0, pixels, columns):
-                here = (slice(row, row + rows), slice(column, column + columns))
-                block = np.multiply(image[here], factor, dtype=np.float64)
-                block /= unit
-                np.rint(block, out=block)
-                block += zero
-                np.clip(block, limits.min, limits.max, out=block)
-                target[here] = block
-    return y
+    reading = {"prologue": Centred(zero)} if zero else {}
+    return CONV[x.ndim - 2](x, weights, bias, out_dtype=dtype, **reading, **geometry)

@@ -17,7 +17,7 @@ import numpy as np
 from numbaconv.tail import dtype_of
 
 MODES = ("zeros", "constant", "reflect", "symmetric", "replicate", "circular")
-# dtypes that become those of the sums, float32 or float64, while they are packed
+# dtypes that become those of the sums, floats or larger integers, while they are packed
 LOADED = (
     "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "bfloat16", "float32",
 )  # fmt: skip
@@ -37,13 +37,23 @@ class Prologue:
 
 
 @dataclass(frozen=True)
+class Centred:
+    """What stands for zero in quantised numbers is taken from each; one code does it for every zero."""
+
+    zero: int
+
+    def __str__(self) -> str:
+        return f"- {self.zero}"
+
+
+@dataclass(frozen=True)
 class Reading:
     """What `ConvProblem` has in the fields of these names."""
 
     padding_mode: str = "zeros"
     padding_value: complex = 0.0
     x_dtype: str = ""  # where it is not that of the sums
-    prologue: Prologue | None = None
+    prologue: Prologue | Centred | None = None
 
 
 def reading_of(mode: Any, value: Any, prologue: Any, x: np.dtype[Any], sums: np.dtype[Any]) -> Reading | None:
@@ -54,16 +64,15 @@ def reading_of(mode: Any, value: Any, prologue: Any, x: np.dtype[Any], sums: np.
     if number != 0 and mode != "constant":
         raise ValueError(f"padding_value is for padding_mode='constant'; got {value!r} for {mode!r}")
     floats = sums.name in {"float32", "float64"}
-    if prologue is not None:
+    if prologue is not None and not isinstance(prologue, Centred):
         if not callable(prologue):
             raise TypeError(f"prologue must be a function of (value) or (value, channel); got {prologue!r}")
         if not floats:
             raise TypeError(f"prologue: taken where sums are float32 or float64; those of x and weight are {sums}")
+        prologue = Prologue(prologue)
     name = x.newbyteorder("=").name if x.name != "bfloat16" else x.name
-    reading = Reading(
-        mode, number if mode == "constant" else 0.0, name if floats and name != sums.name and name in LOADED else "",
-        None if prologue is None else Prologue(prologue),
-    )  # fmt: skip
+    loads = name != sums.name and name in LOADED and (floats or (sums.kind in "iu" and x.kind in "biu"))
+    reading = Reading(mode, number if mode == "constant" else 0.0, name if loads else "", prologue)
     return None if reading == Reading() else reading
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isnan
+from math import inf, isnan
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ ACTIVATIONS: dict[str, dict[str, float | None]] = {
     "hardswish": {},
 }
 RESULTS = ("float16", "bfloat16", "float32", "float64")  # dtypes that sums of floats are stored in
+INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+WHOLE = ("relu", "relu6", "clip")  # activations of integers that are integers
 SHORT = {"float16": "f16", "bfloat16": "bf16", "float32": "f32", "float64": "f64"}
 
 Activation = tuple[Any, ...]  # name, parameters
@@ -52,11 +54,12 @@ class Tail:
     activation: Activation | None = None
     epilogue: Epilogue | None = None
     dtype: str = ""  # of the result, where it is not that of the sums
+    in_place: bool = False  # whether results of ``dtype`` may lie where the sums did, being integers as large
 
     @property
     def moves(self) -> bool:
         """Whether sums must lie elsewhere than the results, as these have another size, or are where a residual is."""
-        return self.residual or bool(self.dtype)
+        return self.residual or (bool(self.dtype) and not self.in_place)
 
     def __str__(self) -> str:
         words = ["+residual"] if self.residual else []
@@ -66,7 +69,7 @@ class Tail:
         if self.epilogue is not None:
             words.append(f"epilogue {self.epilogue}")
         if self.dtype:
-            words.append(f"to {SHORT[self.dtype]}")
+            words.append(f"to {SHORT.get(self.dtype, self.dtype)}")
         return " ".join(words)
 
 
@@ -90,14 +93,17 @@ def tail_of(
         "accumulate_dtype": accumulate_dtype,
     }  # fmt: skip
     names = [name for name, value in given.items() if value is not None]
+    if dtype.kind in "biu" and names:
+        return _tail_of_integers(dtype, names, residual, activation_of(activation), out_dtype, accumulate_dtype)
     if dtype.name not in RESULTS:
         if names:
-            raise TypeError(f"{', '.join(names)}: taken where x and weight are real floats; together they are {dtype}")
+            raise TypeError(f"{', '.join(names)}: taken where x and weight are real floats or integers; together they "
+                            f"are {dtype}")  # fmt: skip
         return None, dtype
-    result = dtype if out_dtype is None else _float("out_dtype", out_dtype)
+    result = dtype if out_dtype is None else _dtype("out_dtype", out_dtype, RESULTS)
     sums = np.result_type(np.float32, dtype, result)
     if accumulate_dtype is not None:
-        asked = _float("accumulate_dtype", accumulate_dtype)
+        asked = _dtype("accumulate_dtype", accumulate_dtype, RESULTS)
         if not np.can_cast(sums, asked, "safe"):
             raise ValueError(
                 f"accumulate_dtype must hold {sums}, for x and weight of {dtype} and a result of {result}; got {asked}"
@@ -114,15 +120,44 @@ def tail_of(
     return (None if tail == Tail() else tail), sums
 
 
-def _float(argument: str, value: Any) -> np.dtype[Any]:
-    """A dtype of floats, as it is given."""
+def _tail_of_integers(
+    dtype: np.dtype[Any], names: list[str], residual: bool, activation: Activation | None, out_dtype: Any,
+    accumulate_dtype: Any,
+) -> tuple[Tail | None, np.dtype[Any]]:  # fmt: skip
+    """The same for integers, and for bool whose true products are to be counted."""
+    if "epilogue" in names:
+        raise TypeError(f"epilogue: taken where x and weight are real floats; together they are {dtype}")
+    if dtype.kind == "b" and out_dtype is None:
+        raise TypeError(f"{', '.join(names)}: a sum of bool is whether any product is true; with out_dtype=, one of "
+                        f"{', '.join(INTEGERS)}, they are counted")  # fmt: skip
+    result = dtype if out_dtype is None else _dtype("out_dtype", out_dtype, (*INTEGERS, *RESULTS))
+    is_float = result.name in RESULTS
+    sums = np.dtype("uint64" if "uint64" in {dtype.name, result.name} else "int64")
+    if accumulate_dtype is not None:
+        sums = _dtype("accumulate_dtype", accumulate_dtype, INTEGERS)
+        if not np.can_cast(dtype, sums, "safe"):
+            raise ValueError(f"accumulate_dtype must hold x and weight, which together are {dtype}; got {sums}")
+    if sums == np.uint64 and "i" in {dtype.kind, result.kind}:
+        raise TypeError(f"sums of uint64 are taken where x, weight and the result are unsigned or the result is a "
+                        f"float; x and weight together are {dtype}, out_dtype {result}")  # fmt: skip
+    if residual and is_float:
+        raise TypeError(f"residual: taken where the result of integers is an integer; got out_dtype {result}")
+    if activation is not None and (activation[0] not in WHOLE or any(n % 1 for n in activation[1:] if abs(n) < inf)):
+        raise TypeError(f"activation of integers must be one of {', '.join(WHOLE)}, of whole numbers; got {activation}")
+    tail = Tail(residual, activation, None, "" if result == sums else result.name)
+    return (None if tail == Tail() else tail), sums
+
+
+def _dtype(argument: str, value: Any, accepted: tuple[str, ...]) -> np.dtype[Any]:
+    """A dtype among those ``accepted``, as it is given."""
     try:
         dtype = dtype_of(value) if isinstance(value, str) else np.dtype(value)
     except TypeError as error:
-        raise TypeError(f"{argument} must be one of {', '.join(RESULTS)}; got {value!r} ({error})") from None
-    if dtype.name not in RESULTS:
-        raise TypeError(f"{argument} must be one of {', '.join(RESULTS)}; got {dtype}")
-    return dtype.newbyteorder("=") if dtype.name != "bfloat16" else dtype
+        raise TypeError(f"{argument} must be one of {', '.join(accepted)}; got {value!r} ({error})") from None
+    native = dtype if dtype.name == "bfloat16" else dtype.newbyteorder("=")
+    if native.name not in accepted:
+        raise TypeError(f"{argument} must be one of {', '.join(accepted)}; got {dtype}")
+    return native
 
 
 def activation_of(value: Any) -> Activation | None:

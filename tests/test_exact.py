@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import tracemalloc
+
 import numpy as np
 import pytest
 from cases import Case, problems
@@ -152,3 +155,168 @@ def test_gradients_of_integers():
         lambda *a: numbaconv.conv2d_weight(a[0], w.shape, a[2], **kind),
     ):
         np.testing.assert_array_equal(of(x, w, dy), of(*(a.astype(np.float64) for a in (x, w, dy))))
+
+
+# ---- dtypes of results, and what follows the sum -------------------------------------------------------------------
+
+
+def assert_results(case, x, w, b, strategy=None, residual=None, **options):
+    """Exactly what Python's integers give, or an OverflowError where a dtype does not hold that."""
+    exact = case.operation(x, w, b, **case.geometry)
+    result = np.dtype(options.get("out_dtype") or np.result_type(x, w))
+    inside = lambda values, dtype: (  # noqa: E731
+        np.iinfo(dtype).min <= values.min(initial=0) and values.max(initial=0) <= np.iinfo(dtype).max
+    )
+    fits = inside(exact, options.get("accumulate_dtype", "int64"))
+    if residual is not None:
+        exact = exact + residual.astype(object)
+    activation = options.get("activation")
+    if activation is not None:
+        low, high = (0, 2**62) if activation == "relu" else activation[1:]
+        exact = np.clip(exact, low, high)
+    calls = (
+        lambda: case.call(x, w, b, strategy=strategy, residual=residual, **options),
+        lambda: case.plan(
+            w, b, strategy=strategy, dtype=x.dtype, residual=residual is not None, **options
+        )(x, residual=residual),
+    )  # fmt: skip
+    for call in calls:
+        if fits and (result.kind == "f" or inside(exact, result)):
+            y = call()
+            assert y.dtype == result
+            np.testing.assert_array_equal(y, exact.astype(result) if result.kind == "f" else exact)
+        else:
+            with pytest.raises(OverflowError, match=r"does not fit the (result dtype|accumulate_dtype) u?int"):
+                call()
+
+
+OPERANDS = ("bool", "int8", "uint8", "int16", "int32")
+RESULTS = ("int8", "int32", "uint32", "int64", "float32")
+
+
+@settings(max_examples=25, deadline=None)
+@given(problems(), *[st.sampled_from(OPERANDS)] * 2, st.sampled_from(RESULTS), *[st.integers(0, 31)] * 2, st.data())
+def test_any_result_of_any_integers(case, x_dtype, w_dtype, out_dtype, bits_x, bits_w, data):
+    most = lambda dtype, bits: 1 if dtype == "bool" else min(2**bits, np.iinfo(dtype).max)  # noqa: E731
+    x, _, _ = integer_arrays(case, x_dtype.replace("bool", "uint8"), most(x_dtype, bits_x), 1)
+    _, w, b = integer_arrays(case, w_dtype.replace("bool", "uint8"), 1, most(w_dtype, bits_w))
+    options = {"out_dtype": out_dtype}
+    if data.draw(st.booleans()):
+        options["activation"] = data.draw(st.sampled_from(["relu", ("clip", -100, 127), ("clip", 3, 2**40)]))
+    if data.draw(st.booleans()):
+        options["accumulate_dtype"] = "int32" if np.can_cast(np.result_type(x_dtype, w_dtype), "int32") else "int64"
+    residual = None
+    if data.draw(st.booleans()) and "int" in out_dtype:
+        residual = np.random.default_rng(1).integers(0, 100, case.problem().y_shape).astype(out_dtype)
+    x, w = x.astype(x_dtype), w.astype(w_dtype)
+    for strategy in ("integers", "generic"):
+        assert_results(case, x, w, b.astype(np.int16), strategy, residual, **options)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("out_dtype", ["int32", "int64", "uint32", "float64"])
+def test_sums_in_parts(groups, out_dtype):
+    """What float32 does not hold of all channels together it holds of some of them."""
+    case = Case((2, 8, 9, 10), (4, 8 // groups, 9, 9), {"padding": 4, "groups": groups})
+    x, w = np.full(case.x, 255, np.uint8), np.full(case.w, 255, np.uint8)
+    x[0, ::3], w[1::2, :, 3] = 254, 3
+    exact = case.operation(x, w, None, **case.geometry)
+    assert 2**24 < exact.max() < 2**31
+    plan = case.plan(w, out_dtype=out_dtype, dtype="uint8")
+    for bias in (None, np.array([2**20, -(2**20), 1, 0])):
+        assert_results(case, x, w, bias, out_dtype=out_dtype)
+    np.testing.assert_array_equal(plan(x).astype(object), exact)
+    assert {key[0] for key in plan._plan.children} == {"float32"}
+    assert max(key[2] for key in plan._plan.children) < 8 // groups
+    residual = np.arange(exact.size).reshape(exact.shape).astype(out_dtype)
+    if "int" in out_dtype:
+        assert_results(case, x, w, None, residual=residual, out_dtype=out_dtype, activation=("clip", 5, 2**25))
+        assert_results(case, x, w, None, residual=residual + residual.dtype.type(2**31 - 1), out_dtype=out_dtype)
+
+
+def test_saturation_is_a_clip():
+    case = Case((1, 4, 9, 9), (5, 4, 3, 3), {"padding": 1})
+    x, w, _ = integer_arrays(case, "int8", 127, 127)
+    assert_results(case, x, w, None, out_dtype="int8", activation=("clip", -128, 127))
+    assert_results(case, x, w, None, activation=("clip", -128, 127))
+    assert_results(case, x, w, None, out_dtype="uint8", activation=("clip", 0, 255))
+    assert_results(case, x, w, None, out_dtype="uint8", activation="relu")  # an error
+
+
+def test_what_the_dtype_of_the_sums_is_for():
+    x, w = np.full((1, 1, 4), 100, np.int8), np.ones((1, 1, 2), np.int8)
+    for strategy in ("integers", "generic"):
+        assert numbaconv.conv1d(x, w, out_dtype="int16", strategy=strategy).tolist() == [[[200] * 3]]
+        with pytest.raises(OverflowError, match="accumulate_dtype int8; a wider accumulate_dtype"):
+            numbaconv.conv1d(x, w, out_dtype="int16", accumulate_dtype="int8", strategy=strategy)
+        with pytest.raises(OverflowError, match="result dtype int8; a wider out_dtype"):
+            numbaconv.conv1d(x, w, accumulate_dtype="int16", strategy=strategy)
+    huge = np.full((1, 1, 3), 2**63, np.uint64)
+    assert numbaconv.conv1d(huge, np.ones((1, 1, 1), np.uint8), out_dtype="float32").tolist() == [[[2.0**63] * 3]]
+    with pytest.raises(OverflowError, match="accumulate_dtype uint64"):
+        numbaconv.conv1d(huge, np.ones((1, 1, 2), np.uint8), out_dtype="float32")
+    with pytest.raises(OverflowError, match="result dtype int64"):
+        numbaconv.conv1d(np.full((1, 1, 1), 2**62), np.ones((1, 1, 1), int), residual=np.full((1, 1, 1), 2**62))
+
+
+def test_true_products_are_counted_where_a_dtype_says_so():
+    x, w = np.ones((1, 3, 5, 5), bool), np.ones((2, 3, 3, 3), bool)
+    assert (numbaconv.conv2d(x, w, out_dtype="uint8") == 27).all()
+    assert numbaconv.conv2d(x, w).dtype == bool
+    with pytest.raises(TypeError, match="activation: a sum of bool is whether any product is true; with out_dtype="):
+        numbaconv.conv2d(x, w, activation="relu")
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "circular"])
+def test_padding_of_integers(mode):
+    x, w, _ = integer_arrays(Case((2, 2, 7, 9), (3, 2, 3, 3)), "int8", 127, 127)
+    value = {"padding_value": 100} if mode == "constant" else {}
+    names = {"circular": "wrap"}
+    wide = np.pad(
+        x, ((0, 0), (0, 0), (2, 2), (2, 2)), names.get(mode, mode), **({"constant_values": 100} if value else {})
+    )
+    y = numbaconv.conv2d(x, w, padding=2, padding_mode=mode, out_dtype="int32", **value)
+    np.testing.assert_array_equal(y, numbaconv.conv2d(wide, w, out_dtype="int32", strategy="generic"))
+
+
+def test_weights_for_each_image():
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(0, 255, (3, 4, 8, 9), np.uint8), rng.integers(-128, 127, (3, 2, 4, 3, 3), np.int8)
+    each = np.stack([numbaconv.conv2d(a, b, padding=1, out_dtype="int32") for a, b in zip(x, w, strict=True)])
+    np.testing.assert_array_equal(numbaconv.conv2d(x, w, padding=1, out_dtype="int32"), each)
+    plan = numbaconv.plan_conv2d(x.shape, w, padding=1, dtype="uint8", out_dtype="int32")
+    np.testing.assert_array_equal(plan(x), each)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(plan))(x), each)
+
+
+def test_no_copy_of_a_large_image_is_made():
+    x, w = np.ones((1, 1, 2048, 2048), np.uint8), np.ones((1, 1, 3, 3), np.int8)
+    out = np.empty((1, 1, 1023, 1023), np.int32)
+    plan = numbaconv.plan_conv2d(x.shape, w, stride=2, dtype="uint8", out_dtype="int32")
+    plan(x, out=out)
+    tracemalloc.start()
+    plan(x, out=out)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < x.nbytes
+    assert (out == 9).all()
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "options", "error", "words"),
+    [
+        ("int8 int8", {"out_dtype": "bool"}, TypeError, "out_dtype must be one of int8, .*, float64; got bool"),
+        ("int8 int8", {"out_dtype": "complex64"}, TypeError, "out_dtype must be one of int8"),
+        ("int8 int8", {"accumulate_dtype": "float32"}, TypeError, "accumulate_dtype must be one of int8, .*, uint64"),
+        ("uint8 int8", {"accumulate_dtype": "int8"}, ValueError, "must hold x and weight, .* int16; got int8"),
+        ("uint64 uint64", {"out_dtype": "int64"}, TypeError, "sums of uint64 .* out_dtype int64"),
+        ("int8 int8", {"epilogue": abs}, TypeError, "epilogue: taken where x and weight are real floats"),
+        ("int8 int8", {"activation": "gelu"}, TypeError, "activation of integers must be one of relu, relu6, clip"),
+        ("int8 int8", {"activation": ("clip", 0, 2.5)}, TypeError, "of whole numbers; got"),
+        ("int8 int8", {"out_dtype": "float32", "residual": np.ones((1, 1, 3))}, TypeError, "residual: taken where"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_of_integers(dtypes, options, error, words):
+    x, w = (np.ones((1, 1, 3 - 2 * i), dtype) for i, dtype in enumerate(dtypes.split()))
+    with pytest.raises(error, match=words):
+        numbaconv.conv1d(x, w, **options)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from numbaconv.microkernels import border as ends
 from numbaconv.microkernels import loading
 from numbaconv.problem import ConvProblem, Triple
 from numbaconv.reading import sources
@@ -62,8 +63,8 @@ class Border:
         """The geometry words of `microkernels.border`, of a table that lies at ``at``."""
         p = self.problem
         if not self.is_needed:
-            return dict.fromkeys(("extends", "loader", "x_size", "in_channels", "value", "map_d", "map_h", "map_w"), 0)
-        words = {
+            return dict.fromkeys(ends.GEOMETRY.split(), 0)
+        words = loading.told(p) | {
             "extends": int(p.is_extended), "loader": loading.address(p), "x_size": loading.itemsize(p),
             "in_channels": p.in_channels, "value": at,
         }  # fmt: skip

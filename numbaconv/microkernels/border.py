@@ -16,8 +16,8 @@ from numbaconv.codegen.jit import inline
 from numbaconv.codegen.rows import call_row
 
 # extends: whether positions beyond the ends have sources, else they are zero; loader: address of the row function that
-# converts, or 0; x_size: bytes of an element of x
-GEOMETRY = "extends loader x_size in_channels value map_d map_h map_w"
+# converts, or 0; by_channel, zero: what that is told (`loading`); x_size: bytes of an element of x
+GEOMETRY = "extends loader by_channel zero x_size in_channels value map_d map_h map_w"
 
 
 def _source(position: int, size: int, center: int, table: Any) -> int:
@@ -40,8 +40,8 @@ def _load(target: Any, to: int, x: Any, source: int, count: int, step: int, chan
     if count <= 0:
         return
     if g.loader != 0:
-        call_row(g.loader, target.ctypes.data + to * target.itemsize, x.ctypes.data + source * g.x_size, channel, count,
-                 step)  # fmt: skip
+        call_row(g.loader, target.ctypes.data + to * target.itemsize, x.ctypes.data + source * g.x_size,
+                 channel * g.by_channel + g.zero, count, step)  # fmt: skip
     elif step == 1:
         for j in range(count):
             target[to + j] = x[source + j]

@@ -5,6 +5,9 @@
 A kernel has the address of one row function for all of it, or 0 (`codegen.rows`). Where the results are of the sums'
 dtype and there is no residual, sums lie where the results will; else in scratch, so that a residual may lie where the
 results will, and no array of sums is needed.
+
+Where the results are integers, so are the sums, and all that follows them is done in integers; whoever asks for that
+knows that these hold it. `settling` is for those who do not.
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from numbaconv.codegen import bits, scalars
+from numbaconv.codegen.bits import either
 from numbaconv.codegen.jit import as_written, inline
 from numbaconv.codegen.rows import RowFunction, call_row, elements
 from numbaconv.microkernels.activations import MAKERS
-from numbaconv.tail import Epilogue, Tail
+from numbaconv.tail import INTEGERS, Epilogue, Tail
 
 # finish: address of the row function; result_size: bytes of a result; staged: whether sums wait in scratch, from the
 # place pending on
@@ -56,6 +60,8 @@ def make_row(
     epilogue: Epilogue | None = None,
 ) -> Callable[..., None]:  # fmt: skip
     """``row(target, source, other, count, channel)``; in place, source and target are one."""
+    if stored in INTEGERS:
+        return make_whole_row(sums, stored, activation, residual, moves)
     number = np.dtype(sums).type
     lies = np.dtype(stored).type
     value = make_value(sums, activation, epilogue)
@@ -106,6 +112,64 @@ def make_row(
         move(target, source, count, channel)
 
     return row_added if residual else row_moved if moves else row_in_place
+
+
+def make_whole_row(
+    sums: str, stored: str, activation: tuple[Any, ...] | None, residual: bool, moves: bool
+) -> Callable[..., None]:
+    """`make_row` of results that are integers."""
+    kind = "int32" if sums == "float32" else "int64"  # as large as a sum, whose place a sum with a residual takes
+    number, whole, lies = (np.dtype(name).type for name in (sums, kind, stored))
+    value = make_whole_value(kind, activation)
+
+    def add(source: int, other: int, count: int) -> None:
+        total, exact = elements(source, number, count), elements(source, whole, count)
+        extra = elements(other, lies, count)
+        for i in range(count):
+            exact[i] = whole(total[i]) + whole(extra[i])
+
+    def replace(source: int, count: int) -> None:
+        total, exact = elements(source, number, count), elements(source, whole, count)
+        for i in range(count):
+            exact[i] = value(whole(total[i]))
+
+    def move(target: int, source: int, count: int) -> None:
+        result, total = elements(target, lies, count), elements(source, number, count)
+        for i in range(count):
+            result[i] = lies(value(whole(total[i])))
+
+    def move_exact(target: int, source: int, count: int) -> None:
+        result, exact = elements(target, lies, count), elements(source, whole, count)
+        for i in range(count):
+            result[i] = lies(value(exact[i]))
+
+    add, replace, move, move_exact = (inline(loop, sums, stored) for loop in (add, replace, move, move_exact))
+
+    def row_in_place(target: int, source: int, other: int, count: int, channel: int) -> None:
+        replace(source, count)
+
+    def row_moved(target: int, source: int, other: int, count: int, channel: int) -> None:
+        move(target, source, count)
+
+    def row_added(target: int, source: int, other: int, count: int, channel: int) -> None:
+        add(source, other, count)
+        move_exact(target, source, count)
+
+    return row_added if residual else row_moved if moves else row_in_place
+
+
+def make_whole_value(kind: str, activation: tuple[Any, ...] | None) -> Callable[..., Any]:
+    """``value(sum)`` of integers, of one of the activations `tail.WHOLE`."""
+    if activation is None:
+        return as_written(_same, "same")
+    number, limits = np.dtype(kind).type, np.iinfo(kind)
+    bounds = {"relu": (0, limits.max), "relu6": (0, 6)}.get(activation[0]) or activation[1:]
+    least, most = (number(int(min(max(bound, limits.min), limits.max))) for bound in bounds)
+
+    def value(total: Any) -> Any:
+        return either(total < least, least, either(total > most, most, total))
+
+    return as_written(value, kind, activation)
 
 
 def make_value(sums: str, activation: tuple[Any, ...] | None, epilogue: Epilogue | None) -> Callable[..., Any]:

@@ -2,7 +2,8 @@
 
     target[j] = prologue(convert(source[j*step]), channel)
 
-A kernel has the address of one row function for all of it, or 0 (`codegen.rows`).
+A kernel has the address of one row function for all of it, or 0 (`codegen.rows`). What a prologue is told besides the
+element is the channel, or, if it is `Centred`, what it takes from the element: channel*by_channel + zero.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numbaconv.codegen import scalars
 from numbaconv.codegen.jit import as_written, inline
 from numbaconv.codegen.rows import RowFunction, call_from_python, elements
 from numbaconv.microkernels.finish import NARROW
-from numbaconv.reading import Prologue
+from numbaconv.reading import Centred, Prologue
 
 if TYPE_CHECKING:
     from numbaconv.problem import ConvProblem
@@ -28,6 +29,12 @@ def address(problem: ConvProblem) -> int:
     if not problem.is_loaded:
         return 0
     return row_of(problem.x_dtype or problem.dtype, problem.dtype, problem.prologue).address
+
+
+def told(problem: ConvProblem) -> dict[str, int]:
+    """The geometry words of what a prologue is told."""
+    centred = isinstance(problem.prologue, Centred)
+    return {"by_channel": int(not centred), "zero": problem.prologue.zero if centred else 0}  # type: ignore[union-attr]
 
 
 def itemsize(problem: ConvProblem) -> int:
@@ -41,22 +48,30 @@ def loaded(problem: ConvProblem, x: np.ndarray) -> np.ndarray:
     if problem.prologue is None:
         return x.astype(problem.dtype, copy=False)
     whole = np.empty(x.shape, problem.dtype)
-    pixels = problem.in_pixels
+    pixels, words = problem.in_pixels, told(problem)
     for plane in range(problem.batch * problem.in_channels):
         to, source = (array.ctypes.data + plane * pixels * array.itemsize for array in (whole, x))
-        call_from_python(address(problem), to, source, plane % problem.in_channels, pixels, 1)
+        channel = plane % problem.in_channels * words["by_channel"] + words["zero"]
+        call_from_python(address(problem), to, source, channel, pixels, 1)
     return whole
 
 
 @lru_cache(256)
-def row_of(lies: str, sums: str, prologue: Prologue | None) -> RowFunction:
+def row_of(lies: str, sums: str, prologue: Prologue | Centred | None) -> RowFunction:
     """The loader from one dtype to another; a user's function stays with it."""
     if prologue is None:
         return RowFunction("load", make_row, lies, sums)
+    if isinstance(prologue, Centred):
+        return _centred(lies, sums)  # one for all zeros
     return RowFunction(None, lambda *_: make_row(lies, sums, prologue), id(prologue.function), lies, sums)
 
 
-def make_row(lies: str, sums: str, prologue: Prologue | None = None) -> Callable[..., None]:
+@lru_cache(256)
+def _centred(lies: str, sums: str) -> RowFunction:
+    return RowFunction("load centred", lambda *_: make_row(lies, sums, Centred(0)), lies, sums)
+
+
+def make_row(lies: str, sums: str, prologue: Prologue | Centred | None = None) -> Callable[..., None]:
     """``row(target, source, channel, count, step)``."""
     number, stored = np.dtype(sums).type, np.uint8 if lies == "bool" else np.uint16
     if lies in NARROW:
@@ -72,6 +87,7 @@ def make_row(lies: str, sums: str, prologue: Prologue | None = None) -> Callable
 
     read = as_written(read, lies, sums)
     value = make_value(sums, prologue)
+    variant = lies, sums, isinstance(prologue, Centred)
 
     def side_by_side(target: int, source: int, channel: int, count: int) -> None:
         to, x = elements(target, number, count), elements(source, stored, count)
@@ -83,7 +99,7 @@ def make_row(lies: str, sums: str, prologue: Prologue | None = None) -> Callable
         for j in range(count):
             to[j] = value(read(x[j * step]), channel)
 
-    side_by_side, apart = inline(side_by_side, lies, sums), inline(apart, lies, sums)
+    side_by_side, apart = inline(side_by_side, *variant), inline(apart, *variant)
 
     def row(target: int, source: int, channel: int, count: int, step: int) -> None:
         if step == 1:
@@ -94,13 +110,17 @@ def make_row(lies: str, sums: str, prologue: Prologue | None = None) -> Callable
     return row
 
 
-def make_value(sums: str, prologue: Prologue | None) -> Callable[..., Any]:
+def make_value(sums: str, prologue: Prologue | Centred | None) -> Callable[..., Any]:
     """``value(element, channel)``, of the dtype of the sums."""
     number = np.dtype(sums).type
     if prologue is None:
 
         def value(element: Any, channel: int) -> Any:
             return element
+    elif isinstance(prologue, Centred):
+
+        def value(element: Any, channel: int) -> Any:
+            return element - number(channel)
     else:
         own = scalars.compiled("prologue", prologue.function, sums)
         if scalars.parameters_of("prologue", prologue.function) == 1:
@@ -112,4 +132,4 @@ def make_value(sums: str, prologue: Prologue | None) -> Callable[..., Any]:
             def value(element: Any, channel: int) -> Any:
                 return number(own(element, channel))
 
-    return as_written(value, sums)
+    return as_written(value, sums, isinstance(prologue, Centred))

@@ -3,7 +3,8 @@
     y[n, o, p] = b[o] + sum over c, t of  w[o, c, t] * x[n, g(o) + c, (p*stride + t*dilation - lo) / input_dilation]
 
 Sums are kept in a wider type: float64 for floats, complex128 for complex, int64 or uint64 for integers. Integers are
-exact: an output that the result dtype cannot hold is an OverflowError, never a wrapped number. bool is "any product
+exact: an output that the result dtype cannot hold is an OverflowError, never a wrapped number; sums of them that a tail
+follows lie in an array of their own. bool is "any product
 true". float16, which the compiler cannot compute with, is converted as a whole to float32 and rounded once at the end:
 four more bytes for each element of x and y.
 
@@ -23,7 +24,7 @@ from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.microkernels import border as ends
 from numbaconv.microkernels import finish as ending
-from numbaconv.microkernels import loading
+from numbaconv.microkernels import loading, settling
 from numbaconv.strategy import Plan, PlanChild, Strategy
 
 if TYPE_CHECKING:
@@ -92,12 +93,13 @@ class GenericPlan(Plan):
         elif dtype == "bool":
             self._sum("uint8", "any", x.view(np.uint8), weight, bias, y.view(np.uint8), threads)
         else:
-            lost = self._sum(self.stored, self.wide, x, weight, bias, y, threads, residual)
-            if lost or self._wrapped(x, weight, bias, y, threads):
-                raise OverflowError(
-                    f"a sum does not fit the result dtype {dtype}; convert x or weight to a wider dtype"
-                    f"{' (float64)' if dtype in ('int64', 'uint64') else ' (int64 or float64)'}"
-                )
+            settles = self.problem.tail is not None and np.dtype(dtype).kind in "iu"
+            sums = np.empty(y.shape, dtype) if settles else y
+            lost = self._sum(self.stored, self.wide, x, weight, bias, sums, threads, residual)
+            if lost or self._wrapped(x, weight, bias, sums, threads):
+                raise self.problem.overflow(of_sums=True)
+            if settles:
+                settling.settle(self.problem, sums, y, residual, threads)
 
     def __str__(self) -> str:
         return f"({self.strategy} {self.problem.dtype}, sums in {self.wide})"
@@ -126,9 +128,10 @@ class GenericPlan(Plan):
         tasks = p.batch * p.out_channels * p.out_size[0] * p.out_size[1] * pieces
         scratch = PIECE * width // np.dtype(stored).itemsize
         grain = max(1, min(64, launch.SERIAL_MACS // max(1, p.terms * min(PIECE, p.out_size[2]))))
+        tail = replace(p.tail, dtype=str(y.dtype), in_place=False) if p.tail and np.dtype(p.dtype).kind == "f" else None
         g = LOOPS.geometry(
             **_geometry(p), pieces=pieces, **border.words(1),
-            **ending.words(p.tail and replace(p.tail, dtype=str(y.dtype)), wide),
+            **ending.words(tail, wide),
         )  # fmt: skip
         work = launch.Work(LOOPS, stored, (wide,), tasks, p.macs, scratch, lost, g, grain)
         work.run(x, weight, b, y, threads, residual)

@@ -1,0 +1,58 @@
+"""A row function over a whole array, in parallel: what no kernel does on its way.
+
+row(target[i], source[i], other[i], count, told[channel])          pieces i of every plane
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from numbaconv.codegen import launch
+from numbaconv.codegen.jit import RangeKernel
+from numbaconv.codegen.rows import RowFunction, call_row
+
+PIECE = 4096  # elements of a task: some microseconds
+COPY = 20  # multiply-adds in the time of one element
+
+
+def run(
+    row: RowFunction, target: np.ndarray, source: np.ndarray, other: tuple[int, int], told: tuple[int, int],
+    channels: int, threads: int,
+) -> None:  # fmt: skip
+    """``target`` and ``source``: C-contiguous, of one size; with more than one channel, which is their second axis.
+
+    other: (number, what an element adds to it); told: (number, what a channel adds to it).
+    """
+    planes = target.shape[0] * channels if channels > 1 else 1
+    if not target.size:
+        return
+    pixels = target.size // planes
+    pieces = -(-pixels // PIECE)
+    g = KERNEL.geometry(
+        row=row.address, pixels=pixels, pieces=pieces, channels=channels, target=target.ctypes.data,
+        target_size=target.itemsize, source=source.ctypes.data, source_size=source.itemsize, other=other[0],
+        other_size=other[1], told=told[0], told_size=told[1],
+    )  # fmt: skip
+    nothing = np.zeros(1, np.int64)
+    work = launch.Work(KERNEL, "int64", (), planes * pieces, target.size * COPY, 0, nothing, g)
+    work.run(nothing, nothing, nothing, nothing, threads)
+
+
+def make_tasks() -> Any:
+    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
+        for task in range(lo, hi):
+            plane, first = task // g.pieces, task % g.pieces * PIECE
+            at = plane * g.pixels + first
+            call_row(g.row, g.target + at * g.target_size, g.source + at * g.source_size, g.other + at * g.other_size,
+                     min(PIECE, g.pixels - first), g.told + plane % g.channels * g.told_size)  # fmt: skip
+
+    return tasks
+
+
+KERNEL = RangeKernel(
+    "rowwise",
+    make_tasks,
+    "row pixels pieces channels target target_size source source_size other other_size told told_size",
+)
