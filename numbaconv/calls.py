@@ -182,7 +182,7 @@ class PreparedConv:
             )
         ):
             raise TypeError(f"x must have the planned dtype {self._dtype} or one that casts safely; got {x.dtype}")
-        threads = thread_count(self.num_threads)
+        threads = self.num_threads or thread_count(None)  # checked when it was planned
         tail, dtype = self.problem.tail, self._sums
         if tail is not None:
             dtype = self.problem.result_dtype
