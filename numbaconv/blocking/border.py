@@ -61,9 +61,11 @@ class Border:
     def words(self, at: int) -> dict[str, int]:
         """The geometry words of `microkernels.border`, of a table that lies at ``at``."""
         p = self.problem
+        strides = {f"x_{letter.lower()}": step for letter, step in p.x_strides.items()}
         if not self.is_needed:
-            return dict.fromkeys(("extends", "loader", "x_size", "in_channels", "value", "map_d", "map_h", "map_w"), 0)
-        words = {
+            unread = ("extends", "loader", "x_size", "in_channels", "value", "map_d", "map_h", "map_w")
+            return strides | dict.fromkeys(unread, 0)
+        words = strides | {
             "extends": int(p.is_extended), "loader": loading.address(p), "x_size": loading.itemsize(p),
             "in_channels": p.in_channels, "value": at,
         }  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +21,14 @@ from numbaconv.codegen.rows import RowFunction, call_row, elements
 from numbaconv.microkernels.activations import MAKERS
 from numbaconv.tail import Epilogue, Tail
 
+if TYPE_CHECKING:
+    from numbaconv.problem import ConvProblem
+
 # finish: address of the row function; result_size: bytes of a result; staged: whether sums wait in scratch, from the
 # place pending on
 GEOMETRY = "finish result_size staged pending"
+# Of strategies that write results of any order: elements from one position of an axis of y to the next.
+ORDER = "y_n y_c y_d y_h y_w"
 
 
 def _same(number: Any) -> Any:
@@ -40,6 +45,11 @@ def words(tail: Tail | None, sums: str, pending: int = 0) -> dict[str, int]:
         return {"finish": 0, "result_size": 0, "staged": 0, "pending": 0}
     size, moves = np.dtype(tail.dtype or sums).itemsize, tail.moves
     return {"finish": row_of(tail, sums, moves).address, "result_size": size, "staged": int(moves), "pending": pending}
+
+
+def order_words(problem: ConvProblem) -> dict[str, int]:
+    """The words of `ORDER`."""
+    return {f"y_{letter.lower()}": step for letter, step in problem.y_strides.items()}
 
 
 @lru_cache(256)

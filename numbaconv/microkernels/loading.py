@@ -37,14 +37,14 @@ def itemsize(problem: ConvProblem) -> int:
 
 
 def loaded(problem: ConvProblem, x: np.ndarray) -> np.ndarray:
-    """All of ``x``, (N, C, ...), as kernels load it: for loops that do not pack."""
+    """All of ``x`` as kernels load it: for loops that do not pack."""
     if problem.prologue is None:
         return x.astype(problem.dtype, copy=False)
     whole = np.empty(x.shape, problem.dtype)
-    pixels = problem.in_pixels
-    for plane in range(problem.batch * problem.in_channels):
-        to, source = (array.ctypes.data + plane * pixels * array.itemsize for array in (whole, x))
-        call_from_python(address(problem), to, source, plane % problem.in_channels, pixels, 1)
+    run = problem.x_strides["C"]  # elements of one channel side by side
+    for start in range(0, x.size, run):
+        to, source = (array.ctypes.data + start * array.itemsize for array in (whole, x))
+        call_from_python(address(problem), to, source, start // run % problem.in_channels, run, 1)
     return whole
 
 
