@@ -153,6 +153,11 @@ class ConvProblem:
         return self.x_order != DEFAULT_ORDER or self.y_order != DEFAULT_ORDER
 
     @property
+    def reorders(self) -> bool:
+        """True where the pixels of a channel of the result do not lie as strategies sum them up."""
+        return self.y_order != DEFAULT_ORDER
+
+    @property
     def x_shape(self) -> tuple[int, ...]:
         """``(batch, in_channels, *in_size)`` in the user's rank and order.
 

@@ -19,6 +19,7 @@ from numbaconv.codegen import bits, scalars
 from numbaconv.codegen.jit import as_written, inline
 from numbaconv.codegen.rows import RowFunction, call_row, elements
 from numbaconv.microkernels.activations import MAKERS
+from numbaconv.microkernels.transpose import transpose_rows
 from numbaconv.tail import Epilogue, Tail
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 # finish: address of the row function; result_size: bytes of a result; staged: whether sums wait in scratch, from the
 # place pending on
 GEOMETRY = "finish result_size staged pending"
-# Of strategies that write results of any order: elements from one position of an axis of y to the next.
-ORDER = "y_n y_c y_d y_h y_w"
+# Of strategies that write results of any order: elements from one position of an axis of y to the next; whether it is
+# not the default order, so that sums wait in scratch; where `place` puts the channels of pixels together, or -1 where an
+# epilogue wants to know its channel
+ORDER = "y_n y_c y_d y_h y_w reorders turned"
 
 
 def _same(number: Any) -> Any:
@@ -39,17 +42,23 @@ def _same(number: Any) -> Any:
 NARROW = {"float16": (np.uint16, bits.of_half, bits.half_of), "bfloat16": (np.uint16, bits.of_bfloat, bits.bfloat_of)}
 
 
-def words(tail: Tail | None, sums: str, pending: int = 0) -> dict[str, int]:
-    """The geometry words of sums of this dtype."""
+def words(tail: Tail | None, sums: str, pending: int = 0, reorders: bool = False) -> dict[str, int]:
+    """The geometry words of sums of this dtype; ``reorders``: whether they must wait in scratch for their places."""
     if tail is None:
-        return {"finish": 0, "result_size": 0, "staged": 0, "pending": 0}
-    size, moves = np.dtype(tail.dtype or sums).itemsize, tail.moves
+        return {"finish": 0, "result_size": 0, "staged": int(reorders), "pending": pending if reorders else 0}
+    size, moves = np.dtype(tail.dtype or sums).itemsize, tail.moves or reorders
     return {"finish": row_of(tail, sums, moves).address, "result_size": size, "staged": int(moves), "pending": pending}
 
 
-def order_words(problem: ConvProblem) -> dict[str, int]:
+def order_words(problem: ConvProblem, turned: int = 0) -> dict[str, int]:
     """The words of `ORDER`."""
-    return {f"y_{letter.lower()}": step for letter, step in problem.y_strides.items()}
+    strides = {f"y_{letter.lower()}": step for letter, step in problem.y_strides.items()}
+    return strides | {"reorders": int(problem.reorders), "turned": -1 if _counts_channels(problem.tail) else turned}
+
+
+def _counts_channels(tail: Tail | None) -> bool:
+    epilogue = tail and tail.epilogue
+    return bool(epilogue) and scalars.parameters_of("epilogue", epilogue.function) == 2
 
 
 @lru_cache(256)
@@ -158,3 +167,30 @@ def _finish(target: Any, source: Any, r: Any, shape: Any, channel: int, g: Any) 
 
 
 finish = inline(_finish)
+
+
+def make_place(lanes: int) -> Callable[..., None]:
+    """``place(y, y_at, sums, r, shape, channel, g)``."""
+
+    def place(y: Any, y_at: int, sums: Any, r: Any, shape: Any, channel: int, g: Any) -> None:
+        """Sums that wait in scratch to y, of any order, by what follows them.
+
+        ``sums`` and ``shape`` as `finish` has them; ``y_at``: where the first of them goes.
+        """
+        (scratch, base, plane, line) = sums
+        (channels, lines, columns) = shape
+        for row in range(lines):
+            to, source = y_at + row * g.y_h, base + row * line
+            if g.finish and (g.y_c != 1 or g.turned < 0):
+                finish((y, to, g.y_c, g.y_w), (scratch, source, plane, 1), r, (channels, columns, 1), channel, g)
+            elif g.finish:
+                transpose_rows((scratch, g.turned, channels), (scratch, source, plane), channels, columns, lanes)
+                finish((y, to, 0, g.y_w), (scratch, g.turned, 0, channels), r, (1, columns, channels), channel, g)
+            elif g.y_c == 1:
+                transpose_rows((y, to, g.y_w), (scratch, source, plane), channels, columns, lanes)
+            else:
+                for i in range(channels):
+                    for j in range(columns):
+                        y[to + i * g.y_c + j * g.y_w] = scratch[source + i * plane + j]
+
+    return inline(place, lanes)
