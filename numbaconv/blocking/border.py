@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from numbaconv.microkernels import loading
-from numbaconv.problem import ConvProblem, Triple
+from numbaconv.problem import DEFAULT_ORDER, ConvProblem, Triple
 from numbaconv.reading import sources
 
 
@@ -26,7 +26,7 @@ class Border:
     @property
     def is_needed(self) -> bool:
         """Whether rows are read by `extended_row`, as they are no rows of the input with zeros around them."""
-        return self.problem.is_extended or self.problem.is_loaded
+        return self.problem.is_extended or self.problem.is_loaded or self.problem.x_order != DEFAULT_ORDER
 
     @property
     def _axes(self) -> list[tuple[int, int]]:
