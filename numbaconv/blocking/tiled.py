@@ -104,7 +104,8 @@ class TiledPlan(Plan):
         own = self.scratch - self.more_scratch
         tail = ending.words(p.tail, p.dtype, self.scratch, p.reorders)
         tail |= ending.order_words(p, self.scratch + blocks.chunk * blocks.rows * blocks.cols)
-        g = self.kernel.geometry(panel=panel, own=own, **words, **dict(self.more_words), **tail)
+        tail |= dict(self.more_words)
+        g = self.kernel.geometry(panel=panel, own=own, **words, **tail)
         constants = (self.tile.mr, self.tile.nv, lanes)
         return launch.Work(
             self.kernel, p.dtype, constants, blocks.tasks(p), p.macs, self.scratch + self.pending, table, g

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 # finish: address of the row function; result_size: bytes of a result; staged: whether sums wait in scratch, from the
 # place pending on
 GEOMETRY = "finish result_size staged pending"
-# Of strategies that write results of any order: elements from one position of an axis of y to the next; whether it is
-# not the default order, so that sums wait in scratch; where `place` puts the channels of pixels together, or -1 where an
-# epilogue wants to know its channel
+# Of strategies that write results of any order. y_n to y_w: elements from one position of an axis of y to the next;
+# reorders: whether it is not the default order, so that sums wait in scratch; turned: where `place` puts the channels
+# of a pixel side by side, or -1 where an epilogue wants to know its channel
 ORDER = "y_n y_c y_d y_h y_w reorders turned"
 
 
@@ -57,8 +57,8 @@ def order_words(problem: ConvProblem, turned: int = 0) -> dict[str, int]:
 
 
 def _counts_channels(tail: Tail | None) -> bool:
-    epilogue = tail and tail.epilogue
-    return bool(epilogue) and scalars.parameters_of("epilogue", epilogue.function) == 2
+    epilogue = None if tail is None else tail.epilogue
+    return epilogue is not None and scalars.parameters_of("epilogue", epilogue.function) == 2
 
 
 @lru_cache(256)
@@ -181,12 +181,13 @@ def make_place(lanes: int) -> Callable[..., None]:
         (channels, lines, columns) = shape
         for row in range(lines):
             to, source = y_at + row * g.y_h, base + row * line
-            if g.finish and (g.y_c != 1 or g.turned < 0):
+            together = g.y_c == 1 and channels > 1
+            if g.finish and (not together or g.turned < 0):
                 finish((y, to, g.y_c, g.y_w), (scratch, source, plane, 1), r, (channels, columns, 1), channel, g)
             elif g.finish:
                 transpose_rows((scratch, g.turned, channels), (scratch, source, plane), channels, columns, lanes)
                 finish((y, to, 0, g.y_w), (scratch, g.turned, 0, channels), r, (1, columns, channels), channel, g)
-            elif g.y_c == 1:
+            elif together:
                 transpose_rows((y, to, g.y_w), (scratch, source, plane), channels, columns, lanes)
             else:
                 for i in range(channels):

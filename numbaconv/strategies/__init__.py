@@ -13,6 +13,7 @@ NAMES = (
     "winograd",
     "fft",
     "depthwise",
+    "channelwise",
     "mirrored",
     "direct",
     "dot",

@@ -44,8 +44,8 @@ from numbaconv.machine import Machine
 from numbaconv.microkernels import border as ends
 from numbaconv.microkernels import finish as ending
 from numbaconv.microkernels.border import extended_row
-from numbaconv.microkernels.panels import make_multiply, make_panel_width, make_transform_weights
 from numbaconv.microkernels.pack import copy_rows
+from numbaconv.microkernels.panels import make_multiply, make_panel_width, make_transform_weights
 from numbaconv.microkernels.tile import Tile
 from numbaconv.microkernels.winograd import channels_to_lanes, lanes_to_channels, winograd_input, winograd_output
 from numbaconv.problem import ConvProblem
