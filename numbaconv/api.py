@@ -70,6 +70,8 @@ def conv2d(
              [18., 18., 18.]]]])
     >>> conv2d(np.array([[[0, 255]]], np.uint8), np.ones((1, 1, 1, 1), np.float32), prologue=lambda v: v / 255)
     array([[[0., 1.]]], dtype=float32)
+    >>> conv2d(np.ones((1, 6, 5, 3)), np.ones((3, 3, 3, 8)), dimension_numbers=("NHWC", "HWIO", "NHWC")).shape
+    (1, 4, 3, 8)
     """
     return calls.convolve(2, False, x, weight, bias, (stride, padding, dilation, groups), options)
 
@@ -385,7 +387,7 @@ def explain(
         As in `conv2d`.
     residual : bool
         Whether the call adds a residual.
-    activation, epilogue, out_dtype, accumulate_dtype, padding_mode, padding_value, prologue
+    dimension_numbers, activation, epilogue, out_dtype, accumulate_dtype, padding_mode, padding_value, prologue
         As in `conv2d`.
 
     Returns

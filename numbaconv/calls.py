@@ -429,7 +429,7 @@ def _prepared(
     """``weight`` and ``bias`` belong to the result from here on."""
     shape = problem.y_shape
     if len(input_shape) != problem.rank + 2:
-        at = problem.y_order.index("N") if problem.is_ordered else 0
+        at = problem.y_axis("N")
         shape = (*shape[:at], *shape[at + 1 :])
     elif not problem.is_ordered and input_shape[0] != problem.batch:  # images are groups
         shape = (input_shape[0], problem.out_channels // input_shape[0], *shape[2:])
@@ -489,7 +489,7 @@ def _fill(
     elif bias is None:
         y[...] = 0
     else:
-        np.moveaxis(batched, problem.y_order.index("C") if problem.is_ordered else 1, -1)[...] = bias
+        np.moveaxis(batched, problem.y_axis("C"), -1)[...] = bias
     if out is None:
         return y
     if not out.flags.carray:

@@ -188,6 +188,10 @@ class ConvProblem:
         lead = (self.batch, self.out_channels)
         return self._in_order(self.y_order, (*(lead[::-1] if self.swapped else lead), *self.out_size))
 
+    def y_axis(self, letter: str) -> int:
+        """Which axis of ``y_shape`` has the images, N, or the channels, C."""
+        return self._in_order(self.y_order, tuple(DEFAULT_ORDER)).index(letter)
+
     @property
     def x_strides(self) -> dict[str, int]:
         """Elements from one position to the next along each axis of x, by its letter."""

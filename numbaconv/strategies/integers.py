@@ -29,6 +29,7 @@ EXACT = {"float32": 0.999 * 2**24, "float64": 0.999 * 2**53}  # a little less, f
 
 class Integers(Strategy):
     name = "integers"
+    any_order = True
     exact = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
@@ -36,6 +37,8 @@ class Integers(Strategy):
             return f"it is for integers, not {problem.dtype}"
         if problem.padding_value != 0:
             return f"it knows how large x is, not that {problem.padding_value} may be larger"
+        if problem.batch > 1 and (problem.x_order[0], problem.y_order[0]) != ("N", "N"):
+            return f"it converts some images at a time, which do not come first in {problem.x_order}, {problem.y_order}"
         return "there is nothing to multiply" if problem.is_empty else None
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
