@@ -70,6 +70,8 @@ def conv2d(
              [18., 18., 18.]]]])
     >>> conv2d(np.array([[[0, 255]]], np.uint8), np.ones((1, 1, 1, 1), np.float32), prologue=lambda v: v / 255)
     array([[[0., 1.]]], dtype=float32)
+    >>> conv2d(np.ones((1, 6, 5, 3)), np.ones((3, 3, 3, 8)), dimension_numbers=("NHWC", "HWIO", "NHWC")).shape
+    (1, 4, 3, 8)
     """
     return calls.convolve(2, False, x, weight, bias, (stride, padding, dilation, groups), options)
 
@@ -388,7 +390,7 @@ def explain(
     per_sample : bool, optional
         Whether ``weight`` is ``(N, ...)``, weights for each image of ``x``. By default, where it has a dimension more
         than ``x``, the channels tell that from an ``x`` without ``N``, which it is where they fit both.
-    activation, epilogue, out_dtype, accumulate_dtype, padding_mode, padding_value, prologue
+    dimension_numbers, activation, epilogue, out_dtype, accumulate_dtype, padding_mode, padding_value, prologue
         As in `conv2d`.
 
     Returns

@@ -27,6 +27,7 @@ from numbaconv.arrays import (
     ready,
     residual_of,
 )
+from numbaconv.layout import Layout, layout_of
 from numbaconv.problem import ConvProblem, shape_of
 from numbaconv.reading import Centred, Reading, reading_of, stored
 from numbaconv.tail import Tail, dtype_of, tail_of
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from numbaconv.strategy import Plan
+
+
+class LayoutOptions(TypedDict, total=False):
+    """Keywords of the order of axes."""
+
+    dimension_numbers: str | tuple[str, str, str] | None
 
 
 class Options(TypedDict, total=False):
@@ -71,14 +78,14 @@ class ReadingOptions(TypedDict, total=False):
     prologue: Callable[..., Any] | None
 
 
-class CallOptions(Options, TailOptions, ReadingOptions, total=False):
+class CallOptions(Options, LayoutOptions, TailOptions, ReadingOptions, total=False):
     """Keywords of `conv2d` and its kin."""
 
     out: Array | None
     residual: npt.ArrayLike | None
 
 
-class ExplainOptions(TailOptions, ReadingOptions, total=False):
+class ExplainOptions(LayoutOptions, TailOptions, ReadingOptions, total=False):
     """Keywords of `explain`."""
 
     accuracy: str
@@ -86,7 +93,7 @@ class ExplainOptions(TailOptions, ReadingOptions, total=False):
     per_sample: bool
 
 
-class PlanOptions(Options, TailOptions, ReadingOptions, total=False):
+class PlanOptions(Options, LayoutOptions, TailOptions, ReadingOptions, total=False):
     """Keywords of `plan_conv2d` and its kin."""
 
     dtype: npt.DTypeLike | None
@@ -195,7 +202,8 @@ class PreparedConv:
         if out is not None:
             check_out(out, self.output_shape, dtype, x=given, residual=residual)
         x, shape = ready(x, self._read), self.output_shape
-        if len(shape) == self.problem.rank + 2 and shape[0] != self.problem.batch:  # images are groups
+        if len(shape) == self.problem.rank + 2 and shape[0] != self.problem.batch and not self.problem.is_ordered:
+            # images are groups
             x, own = x.reshape(self.problem.x_shape), self.problem.y_shape
             added = None if residual is None else residual.reshape(own)
             return reshaped(shape, own, out, lambda y: _fill(
@@ -229,16 +237,19 @@ def convolve(
     dtype = promoted(given.dtype, kernel.dtype, loads=True)
     residual = options.get("residual")
     tail, dtype = tail_and_sums(options, dtype, residual is not None)
+    layout = layout_of(options.get("dimension_numbers"), rank, transposed)
     if kernel.ndim == rank + 3:
+        _check_images_first(layout)
         return _convolve_images(rank, transposed, given, kernel, bias, geometry, options, tail, dtype)
     read = reading(options, given.dtype, dtype)
     x = ready(given, dtype if read is None else stored(read, dtype))
     unbatched = x.ndim == rank + 1
     if unbatched:
-        x = x[None]
-    problem, shape, _ = described(rank, transposed, x.shape, kernel.shape, dtype, geometry, tail, read)
+        x = x[None] if layout is None else x.reshape(layout.batched(x.shape))
+    weights = kernel if layout is None else layout.weights(kernel)
+    problem, shape, _ = described(rank, transposed, x.shape, weights.shape, dtype, geometry, tail, read, layout)
     if unbatched:
-        shape = shape[1:]
+        shape = shape[1:] if layout is None else layout.unbatched(shape)
     if bias is not None:
         bias = bias_of(bias, problem, dtype)
     threads = thread_count(options.get("num_threads"))
@@ -247,7 +258,13 @@ def convolve(
         residual = residual_of(residual, shape, result)
     if out is not None:
         check_out(out, shape, result, x=given, weight=kernel, bias=bias, residual=residual)
-    return compute(problem, x, kernel, bias, out, shape, options.get("strategy"), threads, strict, residual)
+    return compute(problem, x, weights, bias, out, shape, options.get("strategy"), threads, strict, residual)
+
+
+def _check_images_first(layout: Layout | None) -> None:
+    """Weights for each image are those of more groups, and groups of channels lie side by side only behind N."""
+    if layout is not None:
+        raise ValueError(f"{layout} is not taken with weights for each image, whose order is (N, O, C/groups, *kernel)")
 
 
 def _convolve_images(
@@ -318,11 +335,7 @@ def compute(
         plan = _exact(problem)
     # The plan's problem may be the folded one, whose kernel has the same weights on other axes.
     y = _fill(plan, plan.borrow(plan.problem.forward_weights(kernel)), x, bias, out, shape, problem, threads, residual)
-    if (
-        problem.tail is None
-        and problem.is_padded
-        and _meets_padding(kernel, y if y.ndim == problem.rank + 2 else y[None], problem)
-    ):
+    if problem.tail is None and problem.is_padded and _meets_padding(kernel, _batched(y, problem), problem):
         plan = _exact(problem)
         y = _fill(plan, plan.borrow(plan.problem.forward_weights(kernel)), x, bias, out, shape, problem, threads)
     return y
@@ -354,13 +367,19 @@ def prepare(
     tail, result = tail_and_sums(options, together, residual)
     shape = shape_of("input_shape", input_shape)
     images = shape[0] if weight.ndim == rank + 3 and shape else 0
+    layout = layout_of(options.get("dimension_numbers"), rank, transposed)
+    if layout is not None:
+        weight = layout.weights(weight)
     if weight.ndim == rank + 3:
+        _check_images_first(layout)
         read = reading_of_images(options, planned, result)
         problem, _ = images_described(rank, transposed, shape, weight.shape, result, geometry, tail, read)
     else:
         read = reading(options, planned, result)
         batched = (1, *shape) if len(shape) == rank + 1 else shape
-        problem, _, _ = described(rank, transposed, batched, weight.shape, result, geometry, tail, read)
+        if layout is not None:
+            batched = layout.batched(shape)
+        problem, _, _ = described(rank, transposed, batched, weight.shape, result, geometry, tail, read, layout)
     if read is not None and read.x_dtype:
         together = stored(read, result)
     if bias is not None:
@@ -380,21 +399,27 @@ def explain(
     x, weight = as_array("x", x), as_array("weight", weight)
     images = options.get("per_sample")
     if images is None:
-        images = _of_each_image(x.shape, weight.shape, transposed, 1 if transposed else geometry[3])
+        images = options.get("dimension_numbers") is None and _of_each_image(
+            x.shape, weight.shape, transposed, 1 if transposed else geometry[3]
+        )
     rank = weight.ndim - (3 if images else 2)
     if rank not in (1, 2, 3):
         more = ", for weights of each image" if images else "; one more than x for weights of each image"
         raise ValueError(f"weight must have {'4, 5 or 6' if images else '3, 4 or 5'} dimensions, for 1-D, 2-D or 3-D "
                          f"convolution{more}; got {weight.ndim}")  # fmt: skip
+    layout = layout_of(options.get("dimension_numbers"), rank, transposed)
     dtype = promoted(x.dtype, weight.dtype, loads=True)
     tail, dtype = tail_and_sums(options, dtype, options.get("residual", False))
     if images:
+        _check_images_first(layout)
         read = reading_of_images(options, x.dtype, dtype)
         problem, _ = images_described(rank, transposed, x.shape, weight.shape, dtype, geometry, tail, read)
     else:
         batched = (1, *x.shape) if x.ndim == rank + 1 else x.shape
+        if layout is not None:
+            batched, weight = layout.batched(x.shape), layout.weights(weight)
         read = reading(options, x.dtype, dtype)
-        problem, _, _ = described(rank, transposed, batched, weight.shape, dtype, geometry, tail, read)
+        problem, _, _ = described(rank, transposed, batched, weight.shape, dtype, geometry, tail, read, layout)
     if bias is not None:
         bias_of(bias, problem, dtype, len(x) if images else 0)
     return str(engine()[0].explain(problem, None, thread_count(None), strict))
@@ -436,8 +461,11 @@ def _prepared(
     dtype: str,
 ) -> PreparedConv:
     """``weight`` and ``bias`` belong to the result from here on."""
-    shape = problem.y_shape if len(input_shape) == problem.rank + 2 else problem.y_shape[1:]
-    if len(input_shape) == problem.rank + 2 and input_shape[0] != problem.batch:  # images are groups
+    shape = problem.y_shape
+    if len(input_shape) != problem.rank + 2:
+        at = problem.y_axis("N")
+        shape = (*shape[:at], *shape[at + 1 :])
+    elif not problem.is_ordered and input_shape[0] != problem.batch:  # images are groups
         shape = (input_shape[0], problem.out_channels // input_shape[0], *shape[2:])
     plan = None
     if not problem.is_empty:
@@ -461,6 +489,11 @@ def _meets_padding(weight: Array, y: Array, problem: ConvProblem) -> bool:
     return not np.isfinite(y[problem.one_of_each]).all() and not np.isfinite(weight).all()
 
 
+def _batched(y: Array, problem: ConvProblem) -> Array:
+    """The result with its axis of images."""
+    return y if y.ndim == problem.rank + 2 else y.reshape(problem.y_shape) if problem.is_ordered else y[None]
+
+
 def _exact(problem: ConvProblem) -> Plan:
     """The plan that leaves out terms in the padding instead of multiplying them by zero."""
     plan: Plan = engine()[0].plan(problem, "generic")
@@ -481,16 +514,16 @@ def _fill(
     """Run the plan into ``out``, through a new array where ``out`` is not contiguous; no plan means only the bias."""
     dtype = x.dtype if problem.tail is None and not problem.x_dtype else problem.result_dtype
     y = np.empty(shape, dtype) if out is None or not out.flags.carray else out.view(np.ndarray)
-    batched = y if y.ndim == problem.rank + 2 else y[None]
+    batched = _batched(y, problem)
     if plan is None and problem.tail is not None and y.size:  # what follows the sum follows an empty one too
         plan = _exact(problem)
         weight = np.zeros(problem.w_shape, problem.dtype)
     if plan is not None:
-        plan.run(x if x.ndim == batched.ndim else x[None], weight, bias, batched, threads, residual)
+        plan.run(x if x.ndim == batched.ndim else x.reshape(problem.x_shape), weight, bias, batched, threads, residual)
     elif bias is None:
         y[...] = 0
     else:
-        batched[...] = bias.reshape(-1, *(1,) * problem.rank)
+        np.moveaxis(batched, problem.y_axis("C"), -1)[...] = bias
     if out is None:
         return y
     if not out.flags.carray:
@@ -507,15 +540,19 @@ def described(
     geometry: tuple[Any, ...],
     tail: Tail | None = None,
     read: Reading | None = None,
+    layout: Layout | None = None,
 ) -> tuple[ConvProblem, tuple[int, ...], bool]:
-    """(problem, batched shape of the result, whether there is nothing to multiply), remembered for equal arguments."""
+    """(problem, batched shape of the result, whether there is nothing to multiply), remembered for equal arguments.
+
+    ``x_shape`` is in the order of ``layout``, ``w_shape`` in that which goes without saying.
+    """
     describe = _describe
     try:
         hash(geometry)
     except TypeError:  # lists: not remembered
         describe = _describe.__wrapped__  # type: ignore[assignment]
     # The spelling keeps 1, 1.0 and True apart, which are equal, but not all accepted.
-    return describe(rank, transposed, x_shape, w_shape, dtype, geometry, repr(geometry), tail, read)
+    return describe(rank, transposed, x_shape, w_shape, dtype, geometry, repr(geometry), tail, read, layout)
 
 
 @lru_cache(4096)
@@ -529,14 +566,40 @@ def _describe(
     spelling: str,
     tail: Tail | None,
     read: Reading | None,
+    layout: Layout | None,
 ) -> tuple[ConvProblem, tuple[int, ...], bool]:
     of = ConvProblem.of_transposed if transposed else ConvProblem.of
-    problem = of(rank, x_shape, w_shape, dtype, *geometry)
+    if layout is None:
+        problem = of(rank, x_shape, w_shape, dtype, *geometry)
+    else:
+        problem = _described_in(layout, of, x_shape, w_shape, dtype, geometry)
     if tail is not None:
         problem = replace(problem, tail=tail)
     if read is not None:
         problem = problem.read_as(read)
     return problem, problem.y_shape, problem.is_empty
+
+
+def _described_in(
+    layout: Layout,
+    of: Callable[..., ConvProblem],
+    x_shape: tuple[int, ...],
+    w_shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    geometry: tuple[Any, ...],
+) -> ConvProblem:
+    """The problem of arrays in an order of their own, which its errors say that they were taken out of."""
+    if len(x_shape) != layout.rank + 2:
+        raise ValueError(f"x must have {layout.rank + 2} dimensions, {layout.x}, or {layout.rank + 1} without N, by "
+                         f"{layout}; got {len(x_shape)}, shape {x_shape}")  # fmt: skip
+    if layout.transposed:
+        geometry = (*geometry[:-1], layout.result_size(geometry[-1])) if len(geometry) == 6 else geometry
+    try:
+        problem = of(layout.rank, layout.input_shape(x_shape), w_shape, dtype, *geometry)
+    except ValueError as error:
+        raise ValueError(f"{error} (shapes are put in the order of the documentation, out of {layout})") from None
+    x_order, y_order = layout.orders()
+    return replace(problem, x_order=x_order, y_order=y_order)
 
 
 def images_described(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+SPATIAL = "DHW"
 SIZES = {"1": "L", "2": "H, W", "3": "D, H, W"}
 KERNELS = {"1": "k", "2": "kh, kw", "3": "kd, kh, kw"}
 
@@ -60,10 +61,22 @@ residual : array_like, optional
     Of the shape of the result, and of its dtype or one that casts safely: the result is
     ``epilogue(activation(sum + residual))``, each step done while the outputs are in the cache."""
 
+LAYOUT = """
+dimension_numbers : str or tuple of 3 str, optional
+    The order of axes of x, weight and result, as `jax.lax.conv_general_dilated` takes it: $numbers.
+    N and C are images and channels of x and result; O and I count, in weights, channels of the result$of_groups_o
+    and of x$of_groups_i; all other letters are spatial axes, the same ones in all three. What counts spatial axes
+    (stride, padding, ...) counts them as they stand in the weights' letters. One string is for x and result; weights
+    are then as by default, $default_weights, spatial axes in the order of that string. Without ``N``, an axis less, x
+    and the result have the other letters. Arrays are read and written as they lie, not through transposed copies. Not
+    with an ``N`` of weights."""
+
 OUT = """
 out : ndarray, optional
     Where to write: of exactly the shape and dtype of the result, any strides, overlapping no operand, though it may be
     the residual itself, where one is taken."""
+
+FOLLOWED = RESIDUAL + TAIL
 
 RAISES = """
 Raises
@@ -105,7 +118,7 @@ padding : $ints, $pairs (lo, hi), or str
 dilation : $ints
     Step between kernel taps, at least 1.
 groups : int
-    Channels are split into this many independent groups; must divide C and O.{READING}{OUT}{RESIDUAL}{TAIL}{OPTIONS}
+    Channels are split into this many independent groups; must divide C and O.{LAYOUT}{READING}{OUT}{FOLLOWED}{OPTIONS}
 
 Returns
 -------
@@ -142,7 +155,7 @@ groups : int
 dilation : $ints
     Step between kernel taps, at least 1.
 output_size : $ints, or the shape of the result, optional
-    Chooses ``output_padding``.{READING}{OUT}{RESIDUAL}{TAIL}{OPTIONS}
+    Chooses ``output_padding``.{LAYOUT}{READING}{OUT}{FOLLOWED}{OPTIONS}
 
 Returns
 -------
@@ -156,7 +169,7 @@ PLAN = """
 Parameters
 ----------
 input_shape : tuple of int, (N, C, $sizes) or (C, $sizes)
-    Shape of the inputs to come.
+    Shape of the inputs to come, in the order of ``dimension_numbers`` where these are given.
 dtype : dtype, optional
     Dtype of the inputs to come, by default that of ``weight``; the two are promoted as in `$planned`.
 residual : bool
@@ -224,6 +237,7 @@ def documented(function: Function) -> Function:
     name = function.__name__
     rank = next(letter for letter in name if letter.isdigit())
     forward = name.partition("_input")[0].partition("_weight")[0]
+    axes, transposed = SPATIAL[-int(rank) :], "transpose" in name
     words = {
         "name": name,
         "forward": forward,
@@ -232,6 +246,10 @@ def documented(function: Function) -> Function:
         "sizes": SIZES[rank],
         "kernel": KERNELS[rank],
         "ints": "int" if rank == "1" else f"int or {rank} ints",
+        "numbers": f"('N{axes}C', '{axes}IO', 'N{axes}C')",
+        "default_weights": f"'IO{axes}'" if transposed else f"'OI{axes}'",
+        "of_groups_o": " / groups" if transposed else "",
+        "of_groups_i": "" if transposed else " / groups",
         "pairs": "1 pair" if rank == "1" else f"{rank} pairs",
     }
     texts = {

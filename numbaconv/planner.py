@@ -89,7 +89,11 @@ def ask(problem: ConvProblem, machine: Machine, call: Call | None = None, strict
     times: Mapping[str, float] = {} if call is None else wisdom.find(str(call))
     answers = []
     for strategy in strategies():
-        refusal = strategy.why_not(problem, machine)
+        refusal: str | None
+        if problem.is_ordered and not strategy.any_order:
+            refusal = f"it is for arrays that lie as (N, C, ...), not as {problem.x_order} and {problem.y_order}"
+        else:
+            refusal = strategy.why_not(problem, machine)
         if strict and not strategy.sums_directly:
             refusal = "accuracy='strict' keeps to direct summation"
         cost = strategy.cost(problem, machine) if refusal is None else None

@@ -34,6 +34,8 @@ Padding = str | SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]
 AXES = ("depth", "height", "width")
 LAYOUT = {1: "(N, C, width)", 2: "(N, C, height, width)", 3: "(N, C, depth, height, width)"}
 PADDING_WORDS = ("valid", "same", "same_lower", "full", "causal")
+SPATIAL = "DHW"
+DEFAULT_ORDER = "NC" + SPATIAL  # of the axes of x and of the result as they lie in memory
 LARGEST = 2**62  # so that the sum of two sizes is still an int64
 
 
@@ -60,6 +62,8 @@ class ConvProblem:
     padding_value: complex = 0.0  # of mode 'constant'
     x_dtype: str = ""  # of x, where it is read as another dtype than that of the sums
     prologue: Prologue | Centred | None = None  # applied to each element of x that is read
+    x_order: str = DEFAULT_ORDER  # of the axes of x, depth, height and width always among them
+    y_order: str = DEFAULT_ORDER  # of those of the result
 
     # ---- sizes -----------------------------------------------------------------------------------------------------
 
@@ -150,14 +154,28 @@ class ConvProblem:
         """Index of one output of each channel and phase of the input dilation, in ``y_shape``."""
         one, every = slice(0, 1), slice(None)
         lead = (every, one) if self.swapped else (one, every)
-        return (*lead, *(slice(0, step) for step in self.input_dilation[3 - self.rank :]))
+        steps = tuple(slice(0, step) for step in self.input_dilation)
+        return self._in_order(self.y_order, (*lead, *steps))
+
+    @property
+    def is_ordered(self) -> bool:
+        """True where x or the result does not lie as ``(N, C, ...)``."""
+        return self.x_order != DEFAULT_ORDER or self.y_order != DEFAULT_ORDER
+
+    @property
+    def reorders(self) -> bool:
+        """True where the pixels of a channel of the result do not lie as strategies sum them up."""
+        return self.y_order != DEFAULT_ORDER
 
     @property
     def x_shape(self) -> tuple[int, ...]:
-        """``(batch, in_channels, *in_size)`` in the user's rank; swapped: ``(in/groups, groups*batch, *in_size)``."""
+        """``(batch, in_channels, *in_size)`` in the user's rank and order.
+
+        If swapped, ``(in/groups, groups*batch, *in_size)``.
+        """
         if self.swapped:
             return (self.in_channels // self.groups, self.groups * self.batch, *self.in_size[3 - self.rank :])
-        return (self.batch, self.in_channels, *self.in_size[3 - self.rank :])
+        return self._in_order(self.x_order, (self.batch, self.in_channels, *self.in_size))
 
     @property
     def w_shape(self) -> tuple[int, ...]:
@@ -173,9 +191,33 @@ class ConvProblem:
 
     @property
     def y_shape(self) -> tuple[int, ...]:
-        """``(batch, out_channels, *out_size)`` in the user's rank; if swapped, ``(out_channels, batch, *out_size)``."""
+        """``(batch, out_channels, *out_size)`` in the user's rank and order.
+
+        If swapped, ``(out_channels, batch, *out_size)``.
+        """
         lead = (self.batch, self.out_channels)
-        return (*(lead[::-1] if self.swapped else lead), *self.out_size[3 - self.rank :])
+        return self._in_order(self.y_order, (*(lead[::-1] if self.swapped else lead), *self.out_size))
+
+    def y_axis(self, letter: str) -> int:
+        """Which axis of ``y_shape`` has the images, N, or the channels, C."""
+        return self._in_order(self.y_order, tuple(DEFAULT_ORDER)).index(letter)
+
+    @property
+    def x_strides(self) -> dict[str, int]:
+        """Elements from one position to the next along each axis of x, by its letter."""
+        return _strides(self.x_order, (self.batch, self.in_channels, *self.in_size))
+
+    @property
+    def y_strides(self) -> dict[str, int]:
+        """The same of the result."""
+        return _strides(self.y_order, (self.batch, self.out_channels, *self.out_size))
+
+    def _in_order(self, order: str, axes: tuple[Value, ...]) -> tuple[Value, ...]:
+        """What the axes N, C, D, H, W have, in an order, without those that the rank does not have."""
+        if order == DEFAULT_ORDER:
+            return (*axes[:2], *axes[5 - self.rank :])
+        absent = SPATIAL[: 3 - self.rank]
+        return tuple(axes[DEFAULT_ORDER.index(letter)] for letter in order if letter not in absent)
 
     # ---- views of the same problem ---------------------------------------------------------------------------------
 
@@ -195,6 +237,7 @@ class ConvProblem:
 
         x ``(N, C, ...)`` lies as ``(1, N*C, ...)``, the weights of all images as those of N times as many groups.
         """
+        self._check_channels_first("weights for each image")
         return replace(
             self,
             batch=1,
@@ -227,6 +270,8 @@ class ConvProblem:
                 )
             ),
             transposed=not self.transposed,
+            x_order=self.y_order,
+            y_order=self.x_order,
         )
 
     def weight_gradient(self) -> ConvProblem:
@@ -239,6 +284,7 @@ class ConvProblem:
         ``(N, C, ...)``, dy, the weight of this problem, ``(N, O, ...)``, and dw is ``(O, C/groups, *kernel)``.
         """
         self._check_differentiable()
+        self._check_channels_first("gradients for weights")
         return replace(
             self,
             batch=self.in_channels // self.groups,
@@ -262,7 +308,9 @@ class ConvProblem:
         An axis that the kernel does not extend along, next to one of stride 1, is only a longer row: a 1x1
         convolution of H x W is 1-D over H*W pixels, and a 7x1 kernel is a 1-D kernel of dilation W. Weights follow
         by ``reshape``, as only axes of size 1 move. The rank stays the user's. Rows beyond the first and the last are
-        as many pixels further only where they are all one constant, or where the rows go round.
+        as many pixels further only where they are all one constant, or where the rows go round. Two axes are one only
+        where they lie next to each other, in x and in the result; and an order in which only axes of size 1 are not in
+        their places is no order at all.
         """
         goes_on = self.padding_mode in {"zeros", "constant", "circular"}
         axes = [
@@ -271,15 +319,21 @@ class ConvProblem:
                 self.in_size, self.kernel, self.stride, self.dilation, self.input_dilation, self.padding, strict=True
             )
         ]
+        orders = self.x_order, self.y_order
         later = 2
         while later > 0:
-            if (goes_on or max(axes[later - 1].padding) <= 0) and axes[later - 1].absorbs(axes[later]):
+            if (
+                (goes_on or max(axes[later - 1].padding) <= 0)
+                and axes[later - 1].absorbs(axes[later])
+                and (not self.is_ordered or all(SPATIAL[later - 1 : later + 1] in order for order in orders))
+            ):
                 axes[: later + 1] = [_Axis(), *axes[: later - 1], axes[later - 1].folded_with(axes[later])]
+                orders = _moved(orders[0], later), _moved(orders[1], later)
                 later = 2
             else:
                 later -= 1
         size, kernel, stride, dilation, input_dilation, padding = zip(*axes, strict=True)
-        return replace(
+        folded = replace(
             self,
             in_size=size,
             kernel=kernel,
@@ -287,6 +341,16 @@ class ConvProblem:
             dilation=dilation,
             input_dilation=input_dilation,
             padding=padding,
+            x_order=orders[0],
+            y_order=orders[1],
+        )
+        if not self.is_ordered:
+            return folded
+        lead = self.batch, self.in_channels, self.out_channels
+        return replace(
+            folded,
+            x_order=_settled(orders[0], (*lead[:2], *folded.in_size)),
+            y_order=_settled(orders[1], (lead[0], lead[2], *folded.out_size)),
         )
 
     def __str__(self) -> str:
@@ -306,8 +370,10 @@ class ConvProblem:
         )
 
     def _reading(self) -> str:
-        """How x is read, in `__str__`."""
+        """How x is read, and in which order arrays lie, in `__str__`."""
         words = []
+        if self.is_ordered:
+            words.append(f" {self.x_order}->{self.y_order}")
         if self.padding_mode == "constant":
             words.append(f" constant({self.padding_value:g})")
         elif self.padding_mode != "zeros":
@@ -491,6 +557,11 @@ class ConvProblem:
         if self.is_extended or self.is_loaded:
             raise ValueError(f"gradients are for padding_mode='zeros' and x of the dtype of the sums; got {self}")
 
+    def _check_channels_first(self, what: str) -> None:
+        """Some views of a problem are other readings of the same memory, which holds in one order only."""
+        if self.is_ordered:
+            raise ValueError(f"{what} are for arrays that lie as (N, C, ...); got {self}")
+
     def _check_output(self) -> None:
         for i in range(3 - self.rank, 3):
             if self.out_size[i] > 0:
@@ -508,6 +579,37 @@ class ConvProblem:
                 f"({lo}, {hi})), the dilated kernel {reach + 1} (size {self.kernel[i]}, dilation {self.dilation[i]}), "
                 "which must not be larger"
             )
+
+
+def _strides(order: str, sizes: tuple[int, ...]) -> dict[str, int]:
+    """By letter; ``sizes`` are those of N, C, D, H, W."""
+    strides, step = {}, 1
+    for letter in reversed(order):
+        strides[letter] = step
+        step *= sizes[DEFAULT_ORDER.index(letter)]
+    return strides
+
+
+def _moved(order: str, later: int) -> str:
+    """The order after spatial axes ``later - 1`` and ``later`` became ``later``, and those before them moved one on."""
+    if order == DEFAULT_ORDER:
+        return order
+    kept = order.replace(SPATIAL[later - 1], "")
+    if later == 2:  # depth takes the place, and the letter, of height
+        kept = kept.replace("D", "H")
+    first = min(kept.index(letter) for letter in kept if letter in SPATIAL)
+    return kept[:first] + "D" + kept[first:]
+
+
+def _settled(order: str, sizes: tuple[int, ...]) -> str:
+    """The order with axes of size 1, which may be anywhere, where they are by default, as far as that goes."""
+    moving = [letter for letter in order if sizes[DEFAULT_ORDER.index(letter)] != 1]
+    for letter in DEFAULT_ORDER:  # each that has size 1 goes before the next one of the default order
+        if letter not in moving:
+            later = DEFAULT_ORDER[DEFAULT_ORDER.index(letter) + 1 :]
+            at = min((moving.index(other) for other in later if other in moving), default=len(moving))
+            moving.insert(at, letter)
+    return "".join(moving)
 
 
 class _Axis(NamedTuple):

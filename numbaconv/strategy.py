@@ -42,7 +42,7 @@ class Plan(ABC):
         self, x: np.ndarray, weight: Any, bias: np.ndarray | None, y: np.ndarray, threads: int,
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        """Fill ``y`` (C-contiguous, ``(batch, out, *out_size)``) from the C-contiguous ``x``.
+        """Fill ``y`` (C-contiguous, ``problem.y_shape``) from the C-contiguous ``x``.
 
         ``residual``, where the problem's tail has one, is like ``y``, and may be ``y`` itself.
         """
@@ -57,6 +57,7 @@ class Strategy(ABC):
     name: str
     sums_directly = True  # whether it adds the equation's own products; only such strategies are strictly accurate
     exact = False  # whether what it leaves to others must be summed directly too
+    any_order = False  # whether it reads and writes arrays that do not lie as (N, C, ...)
 
     @abstractmethod
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:

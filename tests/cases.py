@@ -152,6 +152,7 @@ CASES = {
     "one column": conv((1, 3, 30, 1), (5, 3, 5, 1), padding=(2, 0)),
     "one row, 3x3": conv((1, 3, 1, 30), (5, 3, 3, 3), padding=1),
     "one column, 3x3": conv((1, 3, 30, 1), (5, 3, 3, 3), padding=1),
+    "one pixel, depthwise": conv((2, 17, 1, 1), (17, 1, 3, 3), padding=1, groups=17),
     "one pixel, 3x3": conv((1, 3, 1, 1), (5, 3, 3, 3), padding=1),
     # kernels
     "even 2x2": conv((1, 3, 8, 9), (5, 3, 2, 2)),

@@ -133,6 +133,7 @@ TRIED = [
     ),
     Case((1, 3, 6, 17), (3, 2, 3, 3), {"stride": 2, "padding": 1, "output_padding": 1, "groups": 3}, transposed=True),
     Case((1, 4, 3, 3), (2, 4, 3, 3)),
+    Case((2, 17, 1, 1), (17, 1, 3, 3), {"padding": 1, "groups": 17}),
 ]
 RELU = Tail(activation=("relu",))
 # All but those of gradients, whose sums are not done where the tail would be, and those of numbers other than floats.

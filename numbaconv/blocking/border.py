@@ -13,7 +13,7 @@ import numpy as np
 
 from numbaconv.microkernels import border as ends
 from numbaconv.microkernels import loading
-from numbaconv.problem import ConvProblem, Triple
+from numbaconv.problem import DEFAULT_ORDER, ConvProblem, Triple
 from numbaconv.reading import sources
 
 
@@ -27,7 +27,7 @@ class Border:
     @property
     def is_needed(self) -> bool:
         """Whether rows are read by `extended_row`, as they are no rows of the input with zeros around them."""
-        return self.problem.is_extended or self.problem.is_loaded
+        return self.problem.is_extended or self.problem.is_loaded or self.problem.x_order != DEFAULT_ORDER
 
     @property
     def _axes(self) -> list[tuple[int, int]]:
@@ -62,9 +62,10 @@ class Border:
     def words(self, at: int) -> dict[str, int]:
         """The geometry words of `microkernels.border`, of a table that lies at ``at``."""
         p = self.problem
+        strides = {f"x_{letter.lower()}": step for letter, step in p.x_strides.items()}
         if not self.is_needed:
-            return dict.fromkeys(ends.GEOMETRY.split(), 0)
-        words = loading.told(p) | {
+            return dict.fromkeys(ends.GEOMETRY.split(), 0) | strides
+        words = strides | loading.told(p) | {
             "extends": int(p.is_extended), "loader": loading.address(p), "x_size": loading.itemsize(p),
             "in_channels": p.in_channels, "value": at,
         }  # fmt: skip

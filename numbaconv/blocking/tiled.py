@@ -18,7 +18,7 @@ from numbaconv.problem import ConvProblem
 from numbaconv.strategy import Plan
 
 GEOMETRY = (
-    f"{HALO_GEOMETRY} {weights.GEOMETRY} {Blocks.GEOMETRY} {ending.GEOMETRY} "
+    f"{HALO_GEOMETRY} {weights.GEOMETRY} {Blocks.GEOMETRY} {ending.GEOMETRY} {ending.ORDER} "
     "phase_table tap_table whole_vectors last_vectors panel panel_taps straight_taps whole_pieces last_pieces "
     "whole_starts last_starts spare own"
 )
@@ -42,7 +42,8 @@ class TiledPlan(Plan):
 
     def __post_init__(self) -> None:
         if self.moves:
-            object.__setattr__(self, "blocks", self.blocks.within(self.problem, self.tile, PENDING))
+            most = PENDING // 2 if self.problem.reorders else PENDING
+            object.__setattr__(self, "blocks", self.blocks.within(self.problem, self.tile, most))
         layout = Halo(self.problem, self.blocks.rows, self.blocks.cols, self.tile.lanes)
         object.__setattr__(self, "layout", layout)
         object.__setattr__(self, "zeros", np.zeros(self.problem.out_channels, self.problem.dtype))
@@ -51,7 +52,8 @@ class TiledPlan(Plan):
     @property
     def moves(self) -> bool:
         """Whether the sums of a task wait in scratch for what follows; a strategy with its own scratch sees to that."""
-        return not self.more_scratch and self.problem.tail is not None and self.problem.tail.moves
+        p = self.problem
+        return not self.more_scratch and (p.reorders or (p.tail is not None and p.tail.moves))
 
     @property
     def scratch(self) -> int:
@@ -62,8 +64,10 @@ class TiledPlan(Plan):
 
     @property
     def pending(self) -> int:
-        """Elements of the sums of a task, where they lie in scratch."""
-        return self.blocks.chunk * self.blocks.rows * self.blocks.cols if self.moves else 0
+        """Elements of the sums of a task, where they lie in scratch; and of a row of them, its pixels apart."""
+        if not self.moves:
+            return 0
+        return self.blocks.chunk * (self.blocks.rows + int(self.problem.reorders)) * self.blocks.cols
 
     def _work(self, packed: bool) -> launch.Work:
         p, blocks, lanes = self.problem, self.blocks, self.tile.lanes
@@ -98,9 +102,11 @@ class TiledPlan(Plan):
         ) | blocks.words(p, lanes) | places  # fmt: skip
         panel = 0 if blocks.straight else self.layout.size(blocks.channels)
         own = self.scratch - self.more_scratch
-        tail = ending.words(p.tail, p.dtype, self.scratch)
+        tail = ending.words(p.tail, p.dtype, self.scratch, p.reorders)
+        tail |= ending.order_words(p, self.scratch + blocks.chunk * blocks.rows * blocks.cols)
+        tail |= dict(self.more_words)
         spare = self.tile.spare if packed else 0
-        g = self.kernel.geometry(panel=panel, own=own, spare=spare, **words, **dict(self.more_words), **tail)
+        g = self.kernel.geometry(panel=panel, own=own, spare=spare, **words, **tail)
         constants = (self.tile.mr, self.tile.nv, lanes)
         return launch.Work(
             self.kernel, p.dtype, constants, blocks.tasks(p), p.macs, self.scratch + self.pending, table, g

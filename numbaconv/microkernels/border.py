@@ -16,8 +16,9 @@ from numbaconv.codegen.jit import inline
 from numbaconv.codegen.rows import call_row
 
 # extends: whether positions beyond the ends have sources, else they are zero; loader: address of the row function that
-# converts, or 0; by_channel, zero: what that is told (`loading`); x_size: bytes of an element of x
-GEOMETRY = "extends loader by_channel zero x_size in_channels value map_d map_h map_w"
+# converts, or 0; by_channel, zero: what that is told (`loading`); x_size: bytes of an element of x; x_n to x_w:
+# elements of x from one position of an axis to the next
+GEOMETRY = "extends loader by_channel zero x_size in_channels value map_d map_h map_w x_n x_c x_d x_h x_w"
 
 
 def _source(position: int, size: int, center: int, table: Any) -> int:
@@ -66,7 +67,7 @@ def _beyond(target: Any, to: int, x: Any, line: int, at: Any, step: int, channel
         if place < 0:
             fill(target, to + j, 1, table, g)
         else:
-            load(target, to + j, x, line + place, 1, 1, channel, g)
+            load(target, to + j, x, line + place * g.x_w, 1, 1, channel, g)
 
 
 beyond = inline(_beyond)
@@ -105,10 +106,11 @@ def _extended_row(
     if d < 0 or d >= g.in_d or h < 0 or h >= g.in_h:
         fill(target, to, count, table, g)
         return
-    line = volume + (d * g.in_h + h) * g.in_w
+    line = volume + d * g.x_d + h * g.x_h
     left, right = ends(column, count, step, g)
     beyond(target, to, x, line, (column, 0, left), step, channel, table, g)
-    load(target, to + left, x, line + column + left * step, right - left, step, channel, g)
+    first = line + (column + left * step) * g.x_w
+    load(target, to + left, x, first, right - left, step * g.x_w, channel, g)
     beyond(target, to, x, line, (column, right, count), step, channel, table, g)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,11 +23,19 @@ from numbaconv.codegen.bits import either
 from numbaconv.codegen.jit import as_written, inline
 from numbaconv.codegen.rows import RowFunction, call_row, elements
 from numbaconv.microkernels.activations import MAKERS
+from numbaconv.microkernels.transpose import transpose_rows
 from numbaconv.tail import INTEGERS, Epilogue, Tail
+
+if TYPE_CHECKING:
+    from numbaconv.problem import ConvProblem
 
 # finish: address of the row function; result_size: bytes of a result; staged: whether sums wait in scratch, from the
 # place pending on
 GEOMETRY = "finish result_size staged pending"
+# Of strategies that write results of any order. y_n to y_w: elements from one position of an axis of y to the next;
+# reorders: whether it is not the default order, so that sums wait in scratch; turned: where `place` puts the channels
+# of a pixel side by side, or -1 where an epilogue wants to know its channel
+ORDER = "y_n y_c y_d y_h y_w reorders turned"
 
 
 def _same(number: Any) -> Any:
@@ -38,12 +46,23 @@ def _same(number: Any) -> Any:
 NARROW = {"float16": (np.uint16, bits.of_half, bits.half_of), "bfloat16": (np.uint16, bits.of_bfloat, bits.bfloat_of)}
 
 
-def words(tail: Tail | None, sums: str, pending: int = 0) -> dict[str, int]:
-    """The geometry words of sums of this dtype."""
+def words(tail: Tail | None, sums: str, pending: int = 0, reorders: bool = False) -> dict[str, int]:
+    """The geometry words of sums of this dtype; ``reorders``: whether they must wait in scratch for their places."""
     if tail is None:
-        return {"finish": 0, "result_size": 0, "staged": 0, "pending": 0}
-    size, moves = np.dtype(tail.dtype or sums).itemsize, tail.moves
+        return {"finish": 0, "result_size": 0, "staged": int(reorders), "pending": pending if reorders else 0}
+    size, moves = np.dtype(tail.dtype or sums).itemsize, tail.moves or reorders
     return {"finish": row_of(tail, sums, moves).address, "result_size": size, "staged": int(moves), "pending": pending}
+
+
+def order_words(problem: ConvProblem, turned: int = 0) -> dict[str, int]:
+    """The words of `ORDER`."""
+    strides = {f"y_{letter.lower()}": step for letter, step in problem.y_strides.items()}
+    return strides | {"reorders": int(problem.reorders), "turned": -1 if _counts_channels(problem.tail) else turned}
+
+
+def _counts_channels(tail: Tail | None) -> bool:
+    epilogue = None if tail is None else tail.epilogue
+    return epilogue is not None and scalars.parameters_of("epilogue", epilogue.function) == 2
 
 
 @lru_cache(256)
@@ -212,3 +231,31 @@ def _finish(target: Any, source: Any, r: Any, shape: Any, channel: int, g: Any) 
 
 
 finish = inline(_finish)
+
+
+def make_place(lanes: int) -> Callable[..., None]:
+    """``place(y, y_at, sums, r, shape, channel, g)``."""
+
+    def place(y: Any, y_at: int, sums: Any, r: Any, shape: Any, channel: int, g: Any) -> None:
+        """Sums that wait in scratch to y, of any order, by what follows them.
+
+        ``sums`` and ``shape`` as `finish` has them; ``y_at``: where the first of them goes.
+        """
+        (scratch, base, plane, line) = sums
+        (channels, lines, columns) = shape
+        for row in range(lines):
+            to, source = y_at + row * g.y_h, base + row * line
+            together = g.y_c == 1 and channels > 1
+            if g.finish and (not together or g.turned < 0):
+                finish((y, to, g.y_c, g.y_w), (scratch, source, plane, 1), r, (channels, columns, 1), channel, g)
+            elif g.finish:
+                transpose_rows((scratch, g.turned, channels), (scratch, source, plane), channels, columns, lanes)
+                finish((y, to, 0, g.y_w), (scratch, g.turned, 0, channels), r, (1, columns, channels), channel, g)
+            elif together:
+                transpose_rows((y, to, g.y_w), (scratch, source, plane), channels, columns, lanes)
+            else:
+                for i in range(channels):
+                    for j in range(columns):
+                        y[to + i * g.y_c + j * g.y_w] = scratch[source + i * plane + j]
+
+    return inline(place, lanes)

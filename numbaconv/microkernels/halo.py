@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from numbaconv.codegen.jit import inline
-from numbaconv.microkernels.border import edges, extended_row
+from numbaconv.microkernels.border import edges, ends, extended_row
 from numbaconv.microkernels.pack import copy_rows, split_rows
+from numbaconv.microkernels.transpose import transpose_rows
 
 
 def make_pack_halo(lanes: int) -> Callable[..., None]:
@@ -33,10 +34,10 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
                 right = min(max(left, (hi - at + step - 1) // step), g.halo_fill)
                 zero(halo, to, to + left)
                 for j in range(left, right):
-                    halo[to + j] = x[source + at + j * step]
+                    halo[to + j] = x[source + (at + j * step) * g.x_w]
                 zero(halo, to + right, to + g.halo_fill)
                 to += g.halo_width
-            source += g.halo_step * g.in_w
+            source += g.halo_step * g.x_h
 
     gather_phases = inline(gather_phases, lanes)
 
@@ -66,10 +67,48 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
         for i in range(rows):
             for phase in range(g.halo_phases):
                 at = (w + table[g.phase_table + phase], g.halo_fill)
-                edges(halo, to, x, source + i * g.halo_step * g.in_w, at, g.stride_w, 0, table, g)
+                edges(halo, to, x, source + i * g.halo_step * g.x_h, at, g.stride_w, 0, table, g)
                 to += g.halo_width
 
     row_edges = inline(row_edges, lanes)
+
+    def pack_pixels(halo: Any, x: Any, at: int, place: Any, channels: int, table: Any, g: Any) -> None:
+        """`pack_halo` where the channels of a pixel lie side by side: squares of vectors, transposed in registers."""
+        (first_d, first_h, w) = place
+        step, pitch = g.stride_w, g.halo_phases * g.halo_width
+        size = g.halo_planes * g.halo_rows * pitch
+        channel = at % g.in_channels if g.loader != 0 else 0
+        to = 0
+        for z in range(g.halo_planes):
+            d = first_d + z * g.dilation_d
+            for slot in range(g.halo_rows):
+                tap, i = divmod(slot, g.halo_cycle)
+                h = first_h + tap * g.halo_cycle_step + i * g.halo_step
+                line = at + d * g.x_d + h * g.x_h
+                lies = 0 <= d < g.in_d and 0 <= h < g.in_h
+                for phase in range(g.halo_phases):
+                    column = table[g.phase_table + phase]
+                    left, right = 0, 0
+                    if lies and g.loader == 0:
+                        left, right = ends(w + column, g.halo_fill, step, g)
+                        start = line + (w + column + left * step) * g.x_w
+                        if right > left:
+                            transpose_rows(
+                                (halo, to + left, size), (x, start, step * g.x_w), right - left, channels, lanes
+                            )
+                    for c in range(channels):
+                        here = to + c * size
+                        if right == left and (g.extends != 0 or g.loader != 0):
+                            extended_row(halo, here, x, at + c, (d, h, w + column), g.halo_fill, step, channel + c,
+                                         table, g)  # fmt: skip
+                        elif g.extends != 0:
+                            edges(halo, here, x, line + c, (w + column, g.halo_fill), step, 0, table, g)
+                        else:
+                            zero(halo, here, here + left)
+                            zero(halo, here + right, here + g.halo_fill)
+                    to += g.halo_width
+
+    pack_pixels = inline(pack_pixels, lanes)
 
     def pack_halo(halo: Any, x: Any, at: int, block: Any, channels: int, table: Any, g: Any) -> None:
         """Fill ``halo`` for the outputs from ``block = (depth, row, column)`` on; ``at``: first channel in ``x``.
@@ -82,13 +121,15 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
         all_phases = g.halo_phases == g.stride_w
         phase = g.halo_width if all_phases else 0
         w = first_w * g.stride_w - g.pad_w
+        if g.x_c == 1 and g.x_w != 1:
+            place = (first_d * g.stride_d - g.pad_d, first_h * g.stride_h - g.pad_h, w)
+            pack_pixels(halo, x, at, place, channels, table, g)
+            return
         inside = (-w, g.in_w - w)
-        plane_size = g.in_h * g.in_w
         sets = g.halo_rows // g.halo_cycle
         by_rows = g.extends != 0 or g.loader != 0
         at_edge = g.extends != 0 and (w < 0 or w + g.stride_w * g.halo_fill > g.in_w)
-        volume_size = g.in_d * plane_size
-        channel = at // volume_size % g.in_channels if g.loader != 0 else 0
+        channel = at // g.x_c % g.in_channels if g.loader != 0 else 0
         alone = g.halo_planes == 1 and sets == 1  # then the rows inside are the same for all channels
         h = first_h * g.stride_h - g.pad_h
         top, bottom = inner_rows(h, g)
@@ -96,14 +137,14 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
         for c in range(channels):
             for z in range(g.halo_planes):
                 d = first_d * g.stride_d - g.pad_d + z * g.dilation_d
-                plane = at + (c * g.in_d + d) * plane_size
+                plane = at + c * g.x_c + d * g.x_d
                 for tap in range(sets):
                     if not alone:
                         h = first_h * g.stride_h - g.pad_h + tap * g.halo_cycle_step
                         top, bottom = inner_rows(h, g)
                     if d < 0 or d >= g.in_d:
                         top, bottom = g.halo_cycle, g.halo_cycle
-                    volume = at + c * volume_size
+                    volume = at + c * g.x_c
                     if g.loader != 0:
                         top, bottom = g.halo_cycle, g.halo_cycle
                     if by_rows:
@@ -111,10 +152,12 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
                     else:
                         zero(halo, to, to + top * pitch)
                     first = to + top * pitch
-                    source = plane + (h + top * g.halo_step) * g.in_w + w
-                    line = g.halo_step * g.in_w
+                    source = plane + (h + top * g.halo_step) * g.x_h + w * g.x_w
+                    line = g.halo_step * g.x_h
                     rows = bottom - top
-                    if g.stride_w == 1:
+                    if g.x_w != 1:
+                        gather_phases(halo, first, x, source, rows, inside, table, g)
+                    elif g.stride_w == 1:
                         copy_rows((halo, first, pitch), (x, source, line), rows, inside, g.halo_fill, lanes)
                     elif g.stride_w == 2 and (all_phases or g.halo_phases == 1):
                         split_rows((halo, first, pitch, phase), (x, source, line), rows, inside, g.halo_fill, 2, lanes)
@@ -123,7 +166,7 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
                     else:
                         gather_phases(halo, first, x, source, rows, inside, table, g)
                     if at_edge:
-                        row_edges(halo, first, x, source - w, rows, w, table, g)
+                        row_edges(halo, first, x, source - w * g.x_w, rows, w, table, g)
                     if by_rows:
                         below = (d, h + bottom * g.halo_step, w)
                         rows_one_by_one(halo, to + bottom * pitch, x, volume, below, g.halo_cycle - bottom, channel + c,

@@ -44,15 +44,16 @@ def itemsize(problem: ConvProblem) -> int:
 
 
 def loaded(problem: ConvProblem, x: np.ndarray) -> np.ndarray:
-    """All of ``x``, (N, C, ...), as kernels load it: for loops that do not pack."""
+    """All of ``x`` as kernels load it: for loops that do not pack."""
     if problem.prologue is None:
         return x.astype(problem.dtype, copy=False)
     whole = np.empty(x.shape, problem.dtype)
-    pixels, words = problem.in_pixels, told(problem)
-    for plane in range(problem.batch * problem.in_channels):
-        to, source = (array.ctypes.data + plane * pixels * array.itemsize for array in (whole, x))
-        channel = plane % problem.in_channels * words["by_channel"] + words["zero"]
-        call_from_python(address(problem), to, source, channel, pixels, 1)
+    words = told(problem)
+    run = problem.x_strides["C"]  # elements of one channel side by side
+    for start in range(0, x.size, run):
+        to, source = (array.ctypes.data + start * array.itemsize for array in (whole, x))
+        channel = start // run % problem.in_channels * words["by_channel"] + words["zero"]
+        call_from_python(address(problem), to, source, channel, run, 1)
     return whole
 
 

@@ -15,6 +15,7 @@ NAMES = (
     "fft",
     "groupwise",
     "depthwise",
+    "channelwise",
     "mirrored",
     "direct",
     "dot",

@@ -29,6 +29,7 @@ from numbaconv.strategy import Plan, PlanChild, Strategy
 
 class Direct(Strategy):
     name = "direct"
+    any_order = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
         return tiled.why_not(problem, packs=True)
@@ -51,6 +52,7 @@ class Direct(Strategy):
 
 def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
     pack_halo = make_pack_halo(lanes)
+    place = ending.make_place(lanes)
     sweep = make_sweep(mr, nv, lanes)
 
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
@@ -66,10 +68,11 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
             sums, sums_at, sums_plane, sums_line = y, y_at, plane, g.out_w
             if g.staged:
                 sums, sums_at, sums_plane, sums_line = scratch, g.pending, g.block_rows * g.block_cols, g.block_cols
+            image = channel // g.groups
             for c in range(0, g.group_in, g.block_channels):
                 channels = min(g.block_channels, g.group_in - c)
-                pack_halo(scratch, x, (channel * g.group_in + c) * g.in_d * g.in_h * g.in_w,
-                          (depth, row, col), channels, table, g)  # fmt: skip
+                x_at = image * g.x_n + (group * g.group_in + c) * g.x_c
+                pack_halo(scratch, x, x_at, (depth, row, col), channels, table, g)
                 sweep(
                     (sums, sums_at, sums_plane),
                     (w, group * g.w_group + m * g.w_step + c * g.w_channel, g.w_row, g.w_step),
@@ -81,7 +84,12 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                     count,
                     1 if c == 0 else 0,
                 )
-            if g.finish:
+            if g.reorders:
+                o = group * g.group_out + m
+                y_at = image * g.y_n + o * g.y_c + depth * g.y_d + row * g.y_h + col * g.y_w
+                place(y, y_at, (sums, sums_at, sums_plane, sums_line), r,
+                      (rows, lines, min(g.block_cols, g.out_w - col)), o, g)  # fmt: skip
+            elif g.finish:
                 ending.finish((y, y_at, plane, g.out_w), (sums, sums_at, sums_plane, sums_line), r,
                               (rows, lines, min(g.block_cols, g.out_w - col)), group * g.group_out + m, g)  # fmt: skip
 

@@ -41,6 +41,7 @@ class Generic(Strategy):
     """Accepts everything."""
 
     name = "generic"
+    any_order = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
         return None
@@ -130,8 +131,7 @@ class GenericPlan(Plan):
         grain = max(1, min(64, launch.SERIAL_MACS // max(1, p.terms * min(PIECE, p.out_size[2]))))
         tail = replace(p.tail, dtype=str(y.dtype), in_place=False) if p.tail and np.dtype(p.dtype).kind == "f" else None
         g = LOOPS.geometry(
-            **_geometry(p), pieces=pieces, **border.words(1),
-            **ending.words(tail, wide),
+            **_geometry(p), pieces=pieces, **border.words(1), **ending.order_words(p), **ending.words(tail, wide),
         )  # fmt: skip
         work = launch.Work(LOOPS, stored, (wide,), tasks, p.macs, scratch, lost, g, grain)
         work.run(x, weight, b, y, threads, residual)
@@ -184,8 +184,8 @@ def _geometry(p: ConvProblem) -> dict[str, int]:
 def loops(wide: str) -> Callable[..., None]:
     """The range kernel with sums of type ``wide``; 'any' is int64 of which only zero or not is stored.
 
-    x: (N, groups*inner, D, H, W); w: (groups*outer, inner, kd, kh, kw); b: (groups*outer,);
-    y: (N, groups*outer, out_d, out_h, out_w); table[0] becomes 1 where a sum does not fit y.
+    x: (N, groups*inner, D, H, W) and y: (N, groups*outer, out_d, out_h, out_w), of any strides;
+    w: (groups*outer, inner, kd, kh, kw); b: (groups*outer,); table[0] becomes 1 where a sum does not fit y.
     """
     truth = wide == "any"
     exact = wide in ("int64", "uint64")
@@ -215,7 +215,7 @@ def loops(wide: str) -> Callable[..., None]:
                 place = -1
                 if line >= 0:
                     place = ends.source((first + j * g.stride_w) // g.gap_w, g.size_w, g.map_w, table)
-                total[j] += a * (at if place < 0 else number(x[line + place]))
+                total[j] += a * (at if place < 0 else number(x[line + place * g.x_w]))
 
     add_beyond: Any = inline(beyond, wide)
 
@@ -234,7 +234,7 @@ def loops(wide: str) -> Callable[..., None]:
             for j in range(count):
                 total[j] = number(b[o])
             for c in range(g.inner):
-                channel = (n * g.groups + o // g.outer) * g.inner + c
+                channel = n * g.x_n + (o // g.outer * g.inner + c) * g.x_c
                 for i in range(g.kernel_d):
                     at_d = d * g.stride_d + i * g.dilation_d - g.lo_d
                     if at_d % g.gap_d != 0:
@@ -253,7 +253,7 @@ def loops(wide: str) -> Callable[..., None]:
                             if g.extends == 0:
                                 continue
                             at_h = ends.source(at_h, g.size_h, g.map_h, table)
-                        line = ((channel * g.size_d + at_d) * g.size_h + at_h) * g.size_w
+                        line = channel + at_d * g.x_d + at_h * g.x_h
                         if at_d < 0 or at_h < 0:
                             line = -1
                         tap = (((o * g.inner + c) * g.kernel_d + i) * g.kernel_h + u) * g.kernel_w
@@ -271,29 +271,29 @@ def loops(wide: str) -> Callable[..., None]:
                                 add_beyond(total, x, line, a, value, (at, max(left, stop), count), table, g)
                                 if line < 0:
                                     continue
-                            if step == 1 and gap == 1:  # slices, as the compiler makes vectors of them
+                            if step == 1 and gap == 1 and g.x_w == 1:  # slices, as the compiler makes vectors of them
                                 sums = total[start : max(start, stop)]
                                 pixels = x[line + at + start : line + at + max(start, stop)]
                                 for j in range(len(sums)):
                                     sums[j] += a * number(pixels[j])
                             elif gap == 1:
                                 for j in range(start, stop):
-                                    total[j] += a * number(x[line + at + j * step])
+                                    total[j] += a * number(x[line + (at + j * step) * g.x_w])
                             else:
                                 for j in range(start, stop):
                                     if (at + j * step) % gap == 0:
-                                        total[j] += a * number(x[line + (at + j * step) // gap])
-            place = row * g.out_w + first
-            if g.finish:
-                ending.finish((y, place, 0, 0), (total, 0, 0, 0), r, (1, 1, count), o, g)
+                                        total[j] += a * number(x[line + (at + j * step) // gap * g.x_w])
+            place = n * g.y_n + o * g.y_c + d * g.y_d + h * g.y_h + first * g.y_w
+            if g.finish:  # a line of one pixel each, which are one row where they lie side by side
+                ending.finish((y, place, 0, g.y_w), (total, 0, 0, 1), r, (1, count, 1), o, g)
             elif truth:
                 for j in range(count):
-                    y[place + j] = total[j] != 0
-            else:
-                y[place : place + count] = total[:count]  # a slice casts in plain Python as it does compiled
+                    y[place + j * g.y_w] = total[j] != 0
+            else:  # a slice casts in plain Python as it does compiled
+                y[place : place + (count - 1) * g.y_w + 1 : g.y_w] = total[:count]
             if exact and not g.finish:
                 for j in range(count):
-                    if number(y[place + j]) != total[j]:
+                    if number(y[place + j * g.y_w]) != total[j]:
                         table[0] = 1
 
     return tasks
@@ -304,7 +304,7 @@ LOOPS = RangeKernel(
     loops,
     "groups inner outer pieces size_d size_h size_w out_d out_h out_w kernel_d kernel_h kernel_w "
     "stride_d stride_h stride_w dilation_d dilation_h dilation_w gap_d gap_h gap_w lo_d lo_h lo_w "
-    f"{ends.GEOMETRY} {ending.GEOMETRY}",
+    f"{ends.GEOMETRY} {ending.GEOMETRY} {ending.ORDER}",
 )
 
 STRATEGY = Generic()

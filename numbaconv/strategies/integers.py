@@ -40,11 +40,14 @@ PART = 64  # terms of a part at least; fewer, and adding them takes the time tha
 
 class Integers(Strategy):
     name = "integers"
+    any_order = True
     exact = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
         if np.dtype(problem.dtype).kind not in "iu":
             return f"it is for integers, not {problem.dtype}"
+        if problem.batch > 1 and (problem.x_order[0], problem.y_order[0]) != ("N", "N"):
+            return f"it converts some images at a time, which do not come first in {problem.x_order}, {problem.y_order}"
         return "there is nothing to multiply" if problem.is_empty else None
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:

@@ -7,7 +7,8 @@ Wins wherever there is something to multiply, as the tiles of the real strategie
 the products that complex multiplication is defined by, so NaN and inf come out as they do there; the bound of a real
 sum of twice the terms is within that of the complex sum, so any real strategy will do.
 
-Extra memory: real copies of x and y, of as many images as make 4 MiB, or of one larger image.
+Channels that come last in memory are real and imaginary parts side by side: such arrays are read and written as they
+are. Extra memory of others: real copies of x and y, of as many images as make 4 MiB, or of one larger image.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ COPY = 20  # multiply-adds in the time of one pixel's copy
 
 class Split(Strategy):
     name = "split"
+    any_order = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
         if problem.dtype not in PARTS:
@@ -40,6 +42,8 @@ class Split(Strategy):
             return "the gradient for weights reads images that do not lie one after the other"
         if problem.padding_value != 0:
             return f"real and imaginary parts have one padding_value, not the parts of {problem.padding_value}"
+        if problem.is_ordered and (problem.x_order[-1], problem.y_order[-1]) != ("C", "C"):
+            return f"it takes channels first or last, not an order like {problem.x_order} and {problem.y_order}"
         return "there is nothing to multiply" if problem.is_empty else None
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
@@ -50,7 +54,7 @@ class Split(Strategy):
 
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
         real = PARTS[problem.dtype]
-        count = images.at_once(problem, np.dtype(problem.dtype).itemsize)
+        count = problem.batch if problem.is_ordered else images.at_once(problem, np.dtype(problem.dtype).itemsize)
         child = replace(
             problem, batch=count, in_channels=2 * problem.in_channels, out_channels=2 * problem.out_channels,
             dtype=real, transposed=False,
@@ -97,6 +101,10 @@ class SplitPlan(Plan):
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         child = self.child
+        if self.problem.is_ordered:
+            b = None if bias is None else bias.view(self.real)
+            child.run(x.view(self.real), weight, b, y.view(self.real), threads)
+            return
         x_parts, y_parts = (np.empty(shape, self.real) for shape in (child.problem.x_shape, child.problem.y_shape))
         b = None if bias is None else bias.view(self.real)
         for first in range(0, self.problem.batch, self.images):

@@ -42,6 +42,7 @@ JOIN_ROW = 15.0
 
 class Subpixel(Strategy):
     name = "subpixel"
+    any_order = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
         if problem.input_dilation == (1, 1, 1):
@@ -73,7 +74,9 @@ class Subpixel(Strategy):
         }
         pitch = blocks.vectors(tile.lanes) * tile.lanes
         words |= {"phases": prod(problem.input_dilation), "pitch": pitch}
-        row = blocks.cols * problem.input_dilation[2] + tile.lanes if problem.tail and problem.tail.moves else 0
+        waits = problem.reorders or (problem.tail and problem.tail.moves)
+        row = blocks.cols * problem.input_dilation[2] + tile.lanes if waits else 0
+        words |= ending.order_words(problem)  # not of the inner problem
         plan = tiled.TiledPlan(inner, self.name, KERNEL, tile, blocks, tuple(words.items()), pitch * blocks.chunk + row)
         return SubpixelPlan(problem, self.name, plan, plan_child(problem, self.name))
 
@@ -173,7 +176,7 @@ class Borrowed:
 
 
 def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
-    pack_halo = make_pack_halo(lanes)
+    pack_halo, place = make_pack_halo(lanes), ending.make_place(lanes)
     panel_sweep = make_panel_sweep(mr, nv, lanes)
 
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
@@ -186,10 +189,11 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
             vectors = g.whole_vectors if whole else g.last_vectors
             pieces = g.whole_pieces if whole else g.last_pieces
             starts = g.whole_starts if whole else g.last_starts
+            image = channel // g.groups
             for c in range(0, g.group_in, g.block_channels):
                 channels = min(g.block_channels, g.group_in - c)
-                pack_halo(scratch, x, (channel * g.group_in + c) * g.in_d * g.in_h * g.in_w,
-                          (depth, row, col), channels, table, g)  # fmt: skip
+                x_at = image * g.x_n + (group * g.group_in + c) * g.x_c
+                pack_halo(scratch, x, x_at, (depth, row, col), channels, table, g)
                 panel_sweep(
                     (scratch, g.own, g.pitch),
                     (w, group * g.w_group + m * g.w_step + c * g.w_channel, g.w_row, g.w_step),
@@ -212,11 +216,12 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                 d = depth * g.step_d + phase_d - g.cut_d
                 if d < 0 or d >= g.full_d:
                     continue
-                plane = ((channel * (g.group_out // g.phases) + o) * g.full_d + d) * g.full_h
+                o += group * (g.group_out // g.phases)
+                plane = image * g.y_n + o * g.y_c + d * g.y_d
                 for line in range(lines):
                     h = (row + line) * g.step_h + phase_h - g.cut_h
                     if h >= 0 and h < g.full_h:
-                        y_at = (plane + h) * g.full_w + left
+                        y_at = plane + h * g.y_h + left * g.y_w
                         sums, sums_at = (scratch, g.own + g.pitch * g.chunk_rows) if g.staged else (y, y_at)
                         join_rows(
                             (sums, sums_at),
@@ -225,9 +230,10 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                             g.step_w,
                             lanes,
                         )
-                        if g.finish:
-                            ending.finish((y, y_at, 0, 0), (sums, sums_at, 0, 0), r, (1, 1, count),
-                                          group * (g.group_out // g.phases) + o, g)  # fmt: skip
+                        if g.reorders:
+                            place(y, y_at, (scratch, sums_at, 0, 0), r, (1, 1, count), o, g)
+                        elif g.finish:
+                            ending.finish((y, y_at, 0, 0), (sums, sums_at, 0, 0), r, (1, 1, count), o, g)
 
     return tasks
 

@@ -43,6 +43,7 @@ TASK = 2000.0  # cycles of a task beside its tiles, from timing depthwise layers
 
 class Transposed(Strategy):
     name = "transposed"
+    any_order = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
         if problem.input_dilation == (1, 1, 1):
@@ -199,9 +200,9 @@ class TransposedPlan(Plan):
             full_d=p.out_size[0], full_h=p.out_size[1], full_w=p.out_size[2],
             phase_d=row.depth.phase, phase_h=row.height.phase,
             step_d=p.input_dilation[0], step_h=p.input_dilation[1], step_w=p.input_dilation[2],
-            **ending.words(p.tail, p.dtype, scratch),
+            **ending.words(p.tail, p.dtype, scratch, p.reorders), **ending.order_words(p),
         )  # fmt: skip
-        if p.tail and p.tail.moves:
+        if p.reorders or (p.tail and p.tail.moves):
             scratch += blocks.cols * p.input_dilation[2] + lanes
         macs = row.inner.pixels * p.batch * p.out_channels * group_in * max(1, row.taps)
         return launch.Work(KERNEL, p.dtype, (mr, self.tile.nv, lanes), blocks.tasks(row.inner), macs, scratch, table, g)
@@ -230,7 +231,7 @@ WIDTH_WORDS = 7  # of a phase of the width: its taps' place and count, its weigh
 
 
 def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
-    pack_halo = make_pack_halo(lanes)
+    pack_halo, place = make_pack_halo(lanes), ending.make_place(lanes)
     sweep = make_sweep(mr, nv, lanes)
 
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
@@ -241,10 +242,11 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
             last = col + g.block_cols >= g.out_w
             vectors = g.last_vectors if last else g.whole_vectors
             count = lines * (g.last_row_vectors if last else g.row_vectors)
+            image = channel // g.groups
             for c in range(0, g.group_in, g.block_channels):
                 channels = min(g.block_channels, g.group_in - c)
-                pack_halo(scratch, x, (channel * g.group_in + c) * g.in_d * g.in_h * g.in_w,
-                          (depth, row, col), channels, table, g)  # fmt: skip
+                x_at = image * g.x_n + (group * g.group_in + c) * g.x_c
+                pack_halo(scratch, x, x_at, (depth, row, col), channels, table, g)
                 for phase in range(g.widths):
                     at = phase * WIDTH_WORDS
                     w_at = table[at + 2] + group * table[at + 3] + m * table[at + 4] + c * table[at + 6]
@@ -261,10 +263,11 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                     )
             d = g.phase_d + depth * g.step_d
             for i in range(rows):
-                plane = ((channel * g.group_out + m + i) * g.full_d + d) * g.full_h
+                o = group * g.group_out + m + i
+                plane = image * g.y_n + o * g.y_c + d * g.y_d
                 for line in range(lines):
                     h = g.phase_h + (row + line) * g.step_h
-                    y_at = (plane + h) * g.full_w + col * g.step_w
+                    y_at = plane + h * g.y_h + col * g.step_w * g.y_w
                     sums, sums_at = (scratch, g.pending) if g.staged else (y, y_at)
                     columns = min(g.block_cols * g.step_w, g.full_w - col * g.step_w)
                     join_rows(
@@ -274,9 +277,10 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                         g.step_w,
                         lanes,
                     )
-                    if g.finish:
-                        ending.finish((y, y_at, 0, 0), (sums, sums_at, 0, 0), r, (1, 1, columns),
-                                      group * g.group_out + m + i, g)  # fmt: skip
+                    if g.reorders:
+                        place(y, y_at, (scratch, g.pending, 0, 0), r, (1, 1, columns), o, g)
+                    elif g.finish:
+                        ending.finish((y, y_at, 0, 0), (sums, sums_at, 0, 0), r, (1, 1, columns), o, g)
 
     return tasks
 
@@ -285,6 +289,6 @@ KERNEL = RangeKernel(
     "transposed",
     make_tasks,
     f"{HALO_GEOMETRY} {Blocks.GEOMETRY} phase_table whole_vectors last_vectors widths out out_row out_phase "
-    f"full_d full_h full_w phase_d phase_h step_d step_h step_w {ending.GEOMETRY}",
+    f"full_d full_h full_w phase_d phase_h step_d step_h step_w {ending.GEOMETRY} {ending.ORDER}",
 )
 STRATEGY = Transposed()

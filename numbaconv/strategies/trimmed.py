@@ -21,6 +21,7 @@ LEAST = 0.25  # of the multiply-adds are done by any strategy: by Winograd's, of
 
 class Trimmed(Strategy):
     name = "trimmed"
+    any_order = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
         if problem.swapped:

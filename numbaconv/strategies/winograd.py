@@ -44,6 +44,7 @@ from numbaconv.machine import Machine
 from numbaconv.microkernels import border as ends
 from numbaconv.microkernels import finish as ending
 from numbaconv.microkernels.border import extended_row
+from numbaconv.microkernels.pack import copy_rows
 from numbaconv.microkernels.panels import make_multiply, make_panel_width, make_transform_weights
 from numbaconv.microkernels.tile import Tile
 from numbaconv.microkernels.winograd import channels_to_lanes, lanes_to_channels, winograd_input, winograd_output
@@ -53,6 +54,7 @@ from numbaconv.strategy import Plan, PlanChild, Strategy
 
 class Winograd(Strategy):
     name = "winograd"
+    any_order = True
     sums_directly = False
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
@@ -118,7 +120,8 @@ class WinogradPlan(Plan):
         )  # fmt: skip
         depth, down, along = (stop - lo for stop, (lo, _) in zip(stops, p.padding, strict=True))
         border = Border(p, (depth, down, along))
-        staged, pitch = size + tile.lanes * layout.out_width * bool(p.tail and p.tail.moves), layout.width + tile.lanes
+        moves = p.reorders or bool(p.tail and p.tail.moves)
+        staged, pitch = size + tile.lanes * layout.out_width * moves, layout.width + tile.lanes
         g = KERNEL.geometry(
             **self._weights(blocks), groups=p.groups, raw=int(blocks.raw),
             in_d=p.in_size[0], in_h=p.in_size[1], in_w=p.in_size[2],
@@ -131,9 +134,9 @@ class WinogradPlan(Plan):
             term_row=layout.term_row, point=layout.point, product=layout.product,
             points=points, products=products, out=out, panel=panel, panel_point=layout.panel, bias=bias,
             told=p.out_channels, staged_rows=staged, staged_pitch=pitch, **border.words(0),
-            **ending.words(p.tail, p.dtype, size),
+            **ending.words(p.tail, p.dtype, size, p.reorders), **ending.order_words(p),
         )  # fmt: skip
-        if p.tail and p.tail.moves:
+        if moves:
             size += tile.lanes * layout.out_width
         if border.is_needed:
             size += tile.lanes * pitch
@@ -239,13 +242,21 @@ def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
 
     def stage(scratch: Any, x: Any, at: int, place: Any, channels: int, table: Any, g: Any) -> None:
         """A row of a vector of channels, its border and conversion done."""
-        volume = g.in_d * g.in_h * g.in_w
-        first = at // volume % g.in_channels
+        first = at // g.x_c % g.in_channels
         for c in range(min(channels, lanes)):
             to = g.staged_rows + c * g.staged_pitch
-            extended_row(scratch, to, x, at + c * volume, place, g.width, 1, first + c, table, g)
+            extended_row(scratch, to, x, at + c * g.x_c, place, g.width, 1, first + c, table, g)
 
     stage = inline(stage, lanes)
+
+    def pixels(halo: Any, to: int, x: Any, source: int, inside: Any, channels: int, g: Any) -> None:
+        """A row of vectors where the channels of a pixel lie side by side."""
+        first, last = min(max(inside[0], 0), g.width), min(max(inside[1], 0), g.width)
+        for start, stop, count in ((0, first, 0), (first, last, min(channels, lanes)), (last, g.width, 0)):
+            copy_rows((halo, to + start * lanes, lanes), (x, source + start * g.x_w, g.x_w), stop - start, (0, count),
+                      lanes, lanes)  # fmt: skip
+
+    pixels = inline(pixels, lanes)
 
     def fill(halo: Any, x: Any, at: int, block: Any, lines: int, channels: int, table: Any, g: Any) -> None:
         """The inputs of ``lines`` rows of tiles from ``block = (depth, row, column)`` on; ``at``: first channel in x.
@@ -265,9 +276,13 @@ def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
                     if d < 0 or d >= g.in_d or h < 0 or h >= g.in_h:
                         inside = (0, 0)
                     to = (z * g.slots + i * g.slot_step + a) * g.width * lanes
-                    rows, source, pitch = x, at + (d * g.in_h + h) * g.in_w + left, g.in_d * g.in_h * g.in_w
+                    rows, source, pitch = x, at + d * g.x_d + h * g.x_h + left * g.x_w, g.x_c
                     whole = inside[0] <= 0 and inside[1] >= g.width
-                    if g.loader != 0 or (g.extends != 0 and not whole):
+                    packed = g.loader != 0 or (g.extends != 0 and not whole)
+                    if g.x_c == 1 and g.x_w != 1 and not packed:
+                        pixels(halo, to, x, source, inside, channels, g)
+                        continue
+                    if packed or g.x_w != 1:
                         stage(halo, x, at, (d, h, left), channels, table, g)
                         rows, source, pitch, inside = halo, g.staged_rows, g.staged_pitch, (0, g.width)
                     channels_to_lanes((halo, to), (rows, source, pitch), inside, g.width, channels, lanes)
@@ -309,9 +324,26 @@ def make_ends(lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
 
 
 def make_finish(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[..., None]:
+    place = ending.make_place(lanes)
+
+    def put(
+        y: Any, y_at: int, source: int, scratch: Any, r: Any, channels: int, count: int, channel: int, g: Any
+    ) -> None:
+        """A row of outputs, channels in lanes, into a result of another order."""
+        if g.y_c == 1 and g.finish and g.turned >= 0:
+            ending.finish((y, y_at, 0, g.y_w), (scratch, source, 0, lanes), r, (1, count, channels), channel, g)
+        elif g.y_c == 1 and not g.finish and channels == lanes:
+            copy_rows((y, y_at, g.y_w), (scratch, source, lanes), count, (0, lanes), lanes, lanes)
+        else:
+            lanes_to_channels((scratch, g.pending, g.out_width), (scratch, source), count, channels, lanes)
+            place(y, y_at, (scratch, g.pending, g.out_width, 0), r, (channels, 1, count), channel, g)
+
+    put = inline(put, lanes)
+
     def finish(y: Any, y_at: int, scratch: Any, r: Any, block: Any, o: int, rows: int, channel: int, g: Any) -> None:
         """The outputs of a block = (row, lines, left, cols) for the vector of output channels from ``o`` on."""
         row, lines, left, cols = block
+        here = min(lanes, rows - o)
         pitch = (rows + lanes - 1) // lanes * lanes
         plane = g.out_d * g.out_h * g.out_w
         count = min(g.out_w - left, (cols + g.dilation_w - 1) // g.dilation_w * g.dilation_w * mw)
@@ -330,11 +362,14 @@ def make_finish(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[...,
                 h = line + line // g.dilation_h * (mh - 1) * g.dilation_h + n * g.dilation_h
                 if h < g.out_h:
                     source = (scratch, g.out + n * g.out_width * lanes)
+                    if g.reorders:
+                        put(y, y_at + h * g.y_h + left * g.y_w, source[1], scratch, r, here, count, channel, g)
+                        continue
                     at = y_at + h * g.out_w + left
                     to = (scratch, g.pending, g.out_width) if g.staged else (y, at, plane)
                     lanes_to_channels(to, source, count, rows - o, lanes)
                     if g.finish:
-                        ending.finish((y, at, plane, 0), (to[0], to[1], to[2], 0), r, (min(lanes, rows - o), 1, count),
+                        ending.finish((y, at, plane, 0), (to[0], to[1], to[2], 0), r, (here, 1, count),
                                       channel, g)  # fmt: skip
 
     return inline(finish, mh, kh, mw, kw, lanes)
@@ -358,13 +393,13 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, mr: int, nv: int, lanes: int)
     prepare = inline(prepare, mh, kh, mw, kw, lanes)
 
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
-        in_plane = g.in_d * g.in_h * g.in_w
         for task in range(lo, hi):
             rest, col_block = divmod(task, g.col_blocks)
             rest, row_block = divmod(rest, g.row_blocks)
             rest, depth = divmod(rest, g.out_d)
             channel, chunk = divmod(rest, g.chunks)
-            group, m = channel % g.groups, chunk * g.chunk
+            image, group = divmod(channel, g.groups)
+            m = chunk * g.chunk
             row, col = row_block * g.block_rows, col_block * g.block_cols
             lines, cols = min(g.block_rows, g.tile_rows - row), min(g.block_cols, g.tile_cols - col)
             rows = min(g.chunk, g.group_out - m)
@@ -373,7 +408,7 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, mr: int, nv: int, lanes: int)
                 channels = min(g.block_channels, g.group_in - c)
                 padded = (channels + lanes - 1) // lanes * lanes
                 for lane in range(0, channels, lanes):
-                    at = (channel * g.group_in + c + lane) * in_plane
+                    at = image * g.x_n + (group * g.group_in + c + lane) * g.x_c
                     fill(scratch, x, at, (depth - g.pad_d, row, col * mw - g.pad_w), lines, channels - lane, table, g)
                     transform(scratch, lane, padded, lines, cols, g)
                 weights, w_at, w_point = w, 0, 0
@@ -405,7 +440,7 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, mr: int, nv: int, lanes: int)
                     start = stop
             begin(scratch, b, group * g.group_out + m, rows, g)
             for o in range(0, rows, lanes):
-                y_at = ((channel * g.group_out + m + o) * g.out_d + depth) * g.out_h * g.out_w
+                y_at = image * g.y_n + (group * g.group_out + m + o) * g.y_c + depth * g.y_d
                 finish(y, y_at, scratch, r, (row, lines, col * mw, cols), o, rows, group * g.group_out + m + o, g)
             tell(scratch, b, g)
 
@@ -418,7 +453,7 @@ KERNEL = RangeKernel(
     "groups raw group_in group_out planes block_channels chunk in_d in_h in_w out_d out_h out_w dilation_d dilation_h "
     "dilation_w pad_d pad_h pad_w tile_rows tile_cols block_rows block_cols row_blocks col_blocks chunks slots "
     "slot_step width out_width term_row point product points products out panel panel_point "
-    f"bias told staged_rows staged_pitch {ends.GEOMETRY} {ending.GEOMETRY}",
+    f"bias told staged_rows staged_pitch {ends.GEOMETRY} {ending.GEOMETRY} {ending.ORDER}",
 )
 WEIGHTS = RangeKernel("winograd-weights", make_weights, "group_in group_out planes block_channels chunk vectors")
 STRATEGY = Winograd()
