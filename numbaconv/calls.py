@@ -101,10 +101,13 @@ class PlanOptions(Options, LayoutOptions, TailOptions, ReadingOptions, total=Fal
 
 
 def check_options(options: Mapping[str, Any], accepted: type) -> None:
-    """Refuse keywords that ``accepted`` does not have."""
+    """Refuse keywords that ``accepted`` does not have, and what cannot name a strategy."""
     for name in options:
         if name not in accepted.__annotations__:
             raise TypeError(f"unexpected keyword argument {name!r}; accepted are {', '.join(accepted.__annotations__)}")
+    strategy = options.get("strategy")
+    if strategy is not None and not isinstance(strategy, str):
+        raise TypeError(f"strategy must be None or a name; got {strategy!r}")
 
 
 def tail_and_sums(

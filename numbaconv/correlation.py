@@ -6,14 +6,14 @@ An axis along which only x has a size is a batch, one along which both have is a
 filters: so any such sum is one convolution (batch, groups, *axes) * (groups*filters, 1, *axes) of the engine.
 
 Integers and bool are computed as floats wherever no sum of any of the products leaves the floats' whole numbers, up to
-2/eps: then none is rounded. uint8 images are float32 work that way. Larger numbers are summed in 64 bits, and an
-overflow of those is an error.
+2/eps: then none is rounded. uint8 images are float32 work that way. Larger numbers are summed in 64 bits, and where
+those do not hold a sum, 16 bits of each number at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -66,7 +66,11 @@ def sums(x: Array, w: Array, reach: Reach, dtype: np.dtype[Any], **options: Any)
     if exact is not None:
         return to_integers(exact, dtype)
     wide = np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
-    y = _engine(x.astype(wide, copy=False), w.astype(wide, copy=False), reach, options)
+    x, w = x.astype(wide, copy=False), w.astype(wide, copy=False)
+    try:
+        y = _engine(x, w, reach, options)
+    except OverflowError:
+        y = _modulo(x, w, reach, options)
     return y.astype(dtype, copy=False)
 
 
@@ -75,7 +79,7 @@ def whole_numbers(x: Array, w: Array, reach: Reach, **options: Any) -> Array | N
     weights = float(np.abs(w.astype(np.float64)).sum(axis=reach.axes).max())
     largest = max(1.0, _largest(x), abs(float(reach.value))) * weights
     for wide in (np.dtype(np.float32), np.dtype(np.float64)):
-        if largest < EXACT / np.finfo(wide).eps:
+        if largest < EXACT / float(np.finfo(wide).eps):
             exactly_split = w if w.dtype.kind in "biu" else w.astype(np.int64)
             return _floats(x, exactly_split, reach, wide, options | {"accuracy": "strict"})
     return None
@@ -89,10 +93,28 @@ def to_integers(y: Array, dtype: np.dtype[Any]) -> Array:
     least, most = float(y.min(initial=0)), float(y.max(initial=0))
     if limits.min - 1 < least and most < limits.max + 1:
         return y.astype(dtype)
-    if dtype == np.uint64:  # of a float beyond int64 the cast to int64 is not defined
-        positive = np.abs(y).astype(dtype)
-        return np.where(y < 0, 0 - positive, positive)
-    return y.astype(np.int64).astype(dtype)
+    with np.errstate(invalid="ignore"):  # inf, which like NaN becomes 0
+        size = np.fmod(np.abs(y.astype(np.float64, copy=False)), 2.0**64)  # exact
+    positive = np.nan_to_num(size).astype(np.uint64)  # of a float beyond the range the cast would not be defined
+    return np.where(y < 0, 0 - positive, positive).astype(dtype)
+
+
+def _modulo(x: Array, w: Array, reach: Reach, options: dict[str, Any]) -> Array:
+    """The sum of 64-bit integers modulo 2**64: sums of products of 16 bits are exact, and then only shifted."""
+    total: Any = np.uint64(0)
+    for i, x_bits in enumerate(_sixteens(x)):
+        for j, w_bits in enumerate(_sixteens(w)[: 4 - i]):
+            value = int(_sixteens(np.asarray(reach.value, x.dtype))[i])
+            part = sums(x_bits, w_bits, replace(reach, value=value), np.dtype(np.int64), **options)
+            total = total + (part.view(np.uint64) << np.uint64(16 * (i + j)))
+    return np.asarray(total.view(x.dtype))
+
+
+def _sixteens(values: Array) -> list[Array]:
+    """Integers as four of 16 bits and the sign, the lowest first."""
+    size = np.where(values < 0, 0 - values.view(np.uint64), values.view(np.uint64))
+    sign = np.where(values < 0, -1, 1)
+    return [sign * (size >> np.uint64(shift) & np.uint64(0xFFFF)).astype(np.int64) for shift in (0, 16, 32, 48)]
 
 
 # ---- floats ----------------------------------------------------------------------------------------------------------

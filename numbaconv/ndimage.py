@@ -11,6 +11,7 @@ that is a whole number but for rounding is computed in SciPy's order, so that it
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -23,12 +24,16 @@ from numbaconv.reading import sources
 
 DOUBT = 1e-3  # of float32 sums that are still taken: they are summed again for some 0.2 % of the pixels
 
-__all__ = ["convolve", "convolve1d", "correlate", "correlate1d"]
+__all__ = ["FilterError", "convolve", "convolve1d", "correlate", "correlate1d"]
 
 MODES = {
     "reflect": "symmetric", "grid-mirror": "symmetric", "mirror": "reflect", "nearest": "replicate",
     "wrap": "circular", "grid-wrap": "circular", "constant": "constant", "grid-constant": "constant",
 }  # fmt: skip
+
+
+class FilterError(ValueError, RuntimeError):
+    """Arguments that do not fit. SciPy raises the one for some of them and the other for others; this is both."""
 
 
 def correlate(
@@ -52,7 +57,7 @@ def correlate(
         along at most 3 of them. Complex ones are conjugated.
     output : dtype or ndarray, optional
         The dtype of the result, or where to write it. By default the dtype of ``input``, made complex if ``weights``
-        are.
+        are. A real dtype for complex numbers is made complex too, with a warning.
     mode : {'reflect', 'mirror', 'nearest', 'wrap', 'constant', 'grid-mirror', 'grid-wrap', 'grid-constant'}
         What lies beyond the input, however far::
 
@@ -60,7 +65,7 @@ def correlate(
             nearest                 a a a | a b c d | d d d      wrap, grid-wrap     b c d | a b c d | a b c
             constant, grid-constant     ``cval``
     cval : number
-        For 'constant'.
+        For 'constant'; complex only where ``input`` is.
     origin : int or ints
         Moves the weights: for each of ``axes``, at least ``-(k // 2)`` and at most ``(k - 1) // 2``.
     axes : int or ints, optional
@@ -73,10 +78,10 @@ def correlate(
 
     Raises
     ------
-    ValueError
-        Arguments that do not fit; the message says what would.
+    FilterError
+        Arguments that do not fit; the message says what would. It is a ValueError and a RuntimeError.
     TypeError
-        Dtypes that are not computed with, or a real ``output`` for complex numbers.
+        Dtypes that are not computed with.
 
     Examples
     --------
@@ -115,7 +120,7 @@ def convolve(
 
     Raises
     ------
-    ValueError, TypeError
+    FilterError, TypeError
         As `correlate`.
 
     Examples
@@ -157,7 +162,7 @@ def correlate1d(
 
     Raises
     ------
-    ValueError, TypeError
+    FilterError, TypeError
         As `correlate`.
 
     Examples
@@ -193,7 +198,7 @@ def convolve1d(
 
     Raises
     ------
-    ValueError, TypeError
+    FilterError, TypeError
         As `correlate`.
 
     Examples
@@ -217,18 +222,18 @@ def _filtered(
     one_line: bool = False,
 ) -> Array:
     """The correlation along ``axes``; ``one_line`` says that SciPy would compute it by `correlate1d`."""
-    if mode not in MODES:
-        raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}; got {mode!r}")
+    if not isinstance(mode, str) or mode not in MODES:
+        raise FilterError(f"mode must be one of {', '.join(map(repr, MODES))}; got {mode!r}")
     sizes = _sizes(w, axes)
     if x.ndim == 0:
-        raise ValueError("input must have at least one dimension")
+        raise FilterError("input must have at least one dimension")
     for at, k in zip(origin, sizes, strict=True):
         if not -(k // 2) <= at <= (k - 1) // 2:
-            raise ValueError(f"origin must be from {-(k // 2)} to {(k - 1) // 2} for {k} weights along an axis, and in "
-                             f"a convolution minus that; got {at} for the flipped weights")  # fmt: skip
+            raise FilterError(f"origin must be from {-(k // 2)} to {(k - 1) // 2} for {k} weights along an axis, and "
+                              f"in a convolution minus that; got {at} for the flipped weights")  # fmt: skip
     dtype, out = _output(output, x, w)
-    if np.iscomplexobj(cval) and dtype.kind != "c":
-        raise ValueError(f"cval must be real for a result of dtype {dtype}; got {cval!r}")
+    if np.iscomplexobj(cval) and x.dtype.kind != "c":
+        raise FilterError(f"cval must be real for an input of dtype {x.dtype}; got {cval!r}")
     reach = Reach(
         axes=tuple(axes),
         padding=tuple((k // 2 + at, k - 1 - k // 2 - at) for at, k in zip(origin, sizes, strict=True)),
@@ -258,14 +263,16 @@ def _sums(x: Array, w: Array, reach: Reach, dtype: np.dtype[Any], one_line: bool
 def _cut(x: Array, w: Array, reach: Reach, dtype: np.dtype[Any], one_line: bool) -> Array:
     """Sums in floats cut off to integers, again and in SciPy's order where rounding decides to which."""
     w = w.astype(np.float64)
-    largest = max(float(np.abs(x.astype(np.float64)).max()), abs(reach.value)) * float(np.abs(w).sum())
+    size = np.abs(x.astype(np.float64))
+    largest = max(float(size.max(where=np.isfinite(size), initial=0)), abs(reach.value)) * float(np.abs(w).sum())
     for wide in (np.dtype(np.float32), np.dtype(np.float64)):
         doubt = (w.size + 2) * float(np.finfo(wide).eps) * largest  # twice the bound: of this sum, and of SciPy's
         if doubt < DOUBT and np.can_cast(x.dtype, wide):
             break
     y = sums(x, w, reach, wide)
     nearest = np.rint(y)
-    at = np.nonzero(np.abs(y - nearest) <= doubt)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        at = np.nonzero(np.abs(y - nearest) <= doubt)
     at = tuple(index[nearest[at] != 0] for index in at)  # on both sides of 0 there is 0
     if at[0].size:
         y = y.astype(np.float64, copy=False)
@@ -322,7 +329,7 @@ def _output(output: Any, x: Array, w: Array) -> tuple[np.dtype[Any], Array | Non
     is_complex = "c" in (x.dtype.kind, w.dtype.kind)
     out = output if isinstance(output, np.ndarray) else None
     if out is not None and out.shape != x.shape:
-        raise ValueError(f"output must have the shape of input, {x.shape}; got {out.shape}")
+        raise FilterError(f"output must have the shape of input, {x.shape}; got {out.shape}")
     if output is None:
         dtype = np.promote_types(x.dtype, np.complex64) if is_complex else x.dtype
     else:
@@ -331,7 +338,11 @@ def _output(output: Any, x: Array, w: Array) -> tuple[np.dtype[Any], Array | Non
     if not computed(dtype):
         raise TypeError(f"output must be an array or a dtype of {', '.join(sorted(map(str, COMPUTED)))}; got {dtype}")
     if is_complex and dtype.kind != "c":
-        raise TypeError(f"output must be complex where input or weights are; got {dtype}")
+        if out is not None:
+            raise FilterError(f"output must be complex where input or weights are; got an array of {dtype}")
+        complex_dtype = np.promote_types(dtype, np.complex64)
+        warnings.warn(f"promoting specified output dtype to complex: {dtype} to {complex_dtype}", stacklevel=4)
+        dtype = complex_dtype
     return dtype, out
 
 
@@ -339,10 +350,10 @@ def _along(axes: Any, origin: Any, ndim: int) -> tuple[list[int], list[int]]:
     """The axes in the order of the array's, as the weights have them too, and the origin for each."""
     given = list(range(ndim)) if axes is None else [operator.index(a) for a in np.atleast_1d(axes)]
     if not given or any(not -ndim <= a < ndim for a in given) or len({a % ndim for a in given}) < len(given):
-        raise ValueError(f"axes must be at least one of {-ndim} to {ndim - 1}, none twice; got {axes!r}")
+        raise FilterError(f"axes must be at least one of {-ndim} to {ndim - 1}, none twice; got {axes!r}")
     values = list(origin) if isinstance(origin, Iterable) else [origin] * len(given)
     if len(values) != len(given):
-        raise ValueError(f"origin must be an integer or {len(given)} of them; got {origin!r}")
+        raise FilterError(f"origin must be an integer or {len(given)} of them; got {origin!r}")
     pairs = sorted((a % ndim, operator.index(at)) for a, at in zip(given, values, strict=True))
     return [a for a, _ in pairs], [at for _, at in pairs]
 
@@ -354,5 +365,5 @@ def _flipped(origin: Sequence[int], w: Array, axes: Sequence[int]) -> list[int]:
 
 def _sizes(w: Array, axes: Sequence[int]) -> tuple[int, ...]:
     if w.ndim != len(axes) or w.size == 0:
-        raise ValueError(f"weights must have {len(axes)} dimensions, and not be empty; got shape {w.shape}")
+        raise FilterError(f"weights must have {len(axes)} dimensions, and not be empty; got shape {w.shape}")
     return tuple(w.shape)

@@ -308,13 +308,13 @@ class ConvProblem:
         An axis that the kernel does not extend along, next to one of stride 1, is only a longer row: a 1x1
         convolution of H x W is 1-D over H*W pixels, and a 7x1 kernel is a 1-D kernel of dilation W. Weights follow
         by ``reshape``, as only axes of size 1 move. The rank stays the user's. Rows beyond the first and the last are
-        as many pixels further only where they are all one constant, or where the rows go round. Two axes are one only
-        where they lie next to each other, in x and in the result; and an order in which only axes of size 1 are not in
-        their places is no order at all.
+        as many pixels further only where they are all one constant, or where the rows go round. A dilation of a single
+        tap or pixel says nothing, and may be large. Two axes are one only where they lie next to each other, in x and in
+        the result; and an order in which only axes of size 1 are not in their places is no order at all.
         """
         goes_on = self.padding_mode in {"zeros", "constant", "circular"}
         axes = [
-            _Axis(n, k, s, d if k > 1 else 1, step, pad)
+            _Axis(n, k, s, d if k > 1 else 1, step if n > 1 else 1, pad)
             for n, k, s, d, step, pad in zip(
                 self.in_size, self.kernel, self.stride, self.dilation, self.input_dilation, self.padding, strict=True
             )
@@ -695,6 +695,8 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
     """A shape given as an argument, as a tuple of ints."""
     if type(value) is tuple and {*map(type, value)} <= {int} and min(value, default=0) >= 0:
         return value  # as nearly always
+    if getattr(value, "ndim", 1) > 1:  # the array itself, for its shape
+        raise TypeError(f"{name} must be a tuple of ints; got an array, whose shape is {value.shape}")
     return tuple(_int(f"{name}[{i}]", n, least=0) for i, n in enumerate(_items(name, value, "a tuple of ints")))
 
 

@@ -58,7 +58,7 @@ class Reading:
 
 def reading_of(mode: Any, value: Any, prologue: Any, x: np.dtype[Any], sums: np.dtype[Any]) -> Reading | None:
     """How ``x`` is read for sums of a dtype; None for an array of that dtype with zeros around it."""
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         raise ValueError(f"padding_mode must be one of {', '.join(map(repr, MODES))}; got {mode!r}")
     number = _padding_value(value, sums)
     if number != 0 and mode != "constant":
@@ -80,7 +80,10 @@ def _padding_value(value: Any, sums: np.dtype[Any]) -> complex:
     """``padding_value`` as a number that the sums can hold."""
     if not isinstance(value, (bool, int, float, complex, np.number, np.bool_)):
         raise TypeError(f"padding_value must be a number; got {value!r}")
-    number = complex(value)
+    try:
+        number = complex(value)
+    except OverflowError:
+        raise ValueError(f"padding_value must be a number that a float holds; got {value!r}") from None
     if number.imag and sums.kind != "c":
         raise TypeError(f"padding_value must be real for sums of {sums}; got {value!r}")
     if sums.kind in "biu":

@@ -63,7 +63,8 @@ def convolve(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: Mode = "full", method
     Returns
     -------
     ndarray
-        Of the promoted dtype of both. Integers are exact modulo its range; bool is "any product true".
+        Of the promoted dtype of both; a number where both are. Integers are exact modulo its range; bool is "any
+        product true".
 
     Raises
     ------
@@ -72,8 +73,6 @@ def convolve(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: Mode = "full", method
         'valid' where neither array is as large as the other along every axis.
     TypeError
         Dtypes that are not computed with.
-    OverflowError
-        Sums of 64-bit integers that need more bits.
 
     Examples
     --------
@@ -83,7 +82,7 @@ def convolve(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: Mode = "full", method
     _check("method", method, tuple(METHODS))
     in1, in2 = _pair(in1, in2)
     if in1.ndim == 0:
-        return np.asarray(in1 * in2)
+        return in1 * in2  # a number, as in SciPy
     if _swaps(in1.shape, in2.shape, mode):
         in1, in2 = in2, in1
     pads = tuple(_pads(k, mode) for k in in2.shape)
@@ -105,7 +104,7 @@ def correlate(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: Mode = "full", metho
 
     Raises
     ------
-    ValueError, TypeError, OverflowError
+    ValueError, TypeError
         As `convolve`.
 
     Examples
@@ -116,7 +115,7 @@ def correlate(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: Mode = "full", metho
     _check("method", method, tuple(METHODS))
     in1, in2 = _pair(in1, in2)
     if in1.ndim == 0:
-        return np.asarray(in1 * in2.conj())
+        return in1 * in2.conj()
     swapped = _swaps(in1.shape, in2.shape, mode)
     if swapped:
         in1, in2 = in2, in1
@@ -149,7 +148,7 @@ def convolve2d(
 
     Raises
     ------
-    ValueError, TypeError, OverflowError
+    ValueError, TypeError
         As `convolve`; and a ``fillvalue`` that the dtype of the result cannot hold.
 
     Examples
@@ -187,7 +186,7 @@ def correlate2d(
 
     Raises
     ------
-    ValueError, TypeError, OverflowError
+    ValueError, TypeError
         As `convolve2d`.
 
     Examples
@@ -240,7 +239,7 @@ def oaconvolve(in1: npt.ArrayLike, in2: npt.ArrayLike, mode: Mode = "full", axes
     in1, in2 = _operands(in1, in2)
     _check("mode", mode, MODES)
     if in1.ndim == 0:
-        return np.asarray(in1 * in2)
+        return in1 * in2  # a number, as in SciPy
     if in1.size == 0 or in2.size == 0:
         return np.array([])
     ndim = in1.ndim
@@ -316,7 +315,7 @@ def convolve_many(
 
     Raises
     ------
-    ValueError, TypeError, OverflowError
+    ValueError, TypeError
         As `convolve2d`.
 
     Examples
@@ -345,7 +344,7 @@ def correlate_many(
 
     Raises
     ------
-    ValueError, TypeError, OverflowError
+    ValueError, TypeError
         As `convolve2d`.
 
     Examples

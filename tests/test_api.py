@@ -334,6 +334,8 @@ class TestErrors:
             ({"num_threads": 0}, ValueError, "num_threads must be between 1 and"),
             ({"num_threads": 10**6}, ValueError, "num_threads must be between 1 and"),
             ({"num_threads": 1.5}, TypeError, "num_threads must be an int"),
+            ({"strategy": ["direct"]}, TypeError, r"strategy must be None or a name; got \['direct'\]"),
+            ({"strategy": 1}, TypeError, "strategy must be None or a name; got 1"),
             ({"padding": 2**31}, ValueError, "does not fit"),
             ({"padding": 2**21}, MemoryError, "4194"),
         ],
@@ -395,6 +397,8 @@ class TestPlan:
             numbaconv.plan_conv2d((7, 9), w)
         with pytest.raises(TypeError, match="input_shape must be a tuple of ints; got 7"):
             numbaconv.plan_conv2d(7, w)
+        with pytest.raises(TypeError, match=r"input_shape .* got an array, whose shape is \(2, 4, 7, 9\)"):
+            numbaconv.plan_conv2d(x, w)
 
 
 # ---- the module ------------------------------------------------------------------------------------------------------

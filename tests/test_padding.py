@@ -169,6 +169,15 @@ def test_terms_beyond_the_ends_are_true_terms(strategy):
     assert np.isfinite(y[..., 0, 0]).all() and np.isposinf(y[..., 2, 2]).all()
 
 
+@pytest.mark.parametrize("strategy", PACKING)
+def test_the_constant_keeps_its_digits(strategy):
+    x, w, geometry = PACKING[strategy]
+    x, w = np.zeros(x), np.zeros(w)
+    w[:, 0, 0, 0] = 1
+    y = conv2d(x, w, padding=1, padding_mode="constant", padding_value=1 / 3, strategy=strategy, **geometry)
+    np.testing.assert_allclose(y[..., 0, 0], 1 / 3, rtol=20 * np.finfo(np.float64).eps)
+
+
 def test_a_pixel_that_is_not_finite_is_repeated():
     x = np.ones((1, 1, 5, 5))
     x[..., 0, 0] = np.nan
@@ -234,6 +243,8 @@ def test_explain_and_pickles():
         ({"padding_mode": "edge"}, ValueError, "padding_mode must be one of 'zeros'.*got 'edge'"),
         ({"padding_mode": "reflect", "padding_value": 1}, ValueError, "padding_value is for padding_mode='constant'"),
         ({"padding_value": 1}, ValueError, "padding_value is for padding_mode='constant'; got 1 for 'zeros'"),
+        ({"padding_mode": np.array(["reflect", "wrap"])}, ValueError, "padding_mode must be one of 'zeros'.*got array"),
+        ({"padding_mode": "constant", "padding_value": 10**400}, ValueError, "padding_value must be .* a float holds"),
         ({"padding_mode": "constant", "padding_value": "1"}, TypeError, "padding_value must be a number; got '1'"),
         ({"padding_mode": "constant", "padding_value": 1j}, TypeError, "padding_value must be real"),
         ({"padding_mode": "constant", "strategy": "fft"}, ValueError, "leaves out what lies beyond the input"),

@@ -205,6 +205,8 @@ def test_folding_named():
     assert tall.padding == ((0, 0), (0, 0), (24, 16))
     deep = ConvProblem.of(3, (1, 4, 5, 6, 7), (6, 4, 3, 1, 1), "float32").folded()
     assert (deep.in_size, deep.kernel, deep.dilation) == ((1, 1, 210), (1, 1, 3), (1, 1, 42))
+    far = transposed2d(x=(1, 4, 1, 1), stride=2**62).folded()
+    assert far == transposed2d(x=(1, 4, 1, 1)).folded()
     assert conv2d().folded() == conv2d()
     assert conv2d(w=(6, 4, 1, 1), stride=2).folded() == conv2d(w=(6, 4, 1, 1), stride=2)
 

@@ -145,9 +145,12 @@ def test_integers_are_exact_modulo_their_range():
         in1 = rng.integers(0, most, (6, 40), dtype=np.dtype(dtype).name)
         in2 = rng.integers(0, min(most, 2**20), (3, 5), dtype=np.dtype(dtype).name)
         np.testing.assert_array_equal(signal.convolve(in1, in2), scipy_signal.convolve(in1, in2, method="direct"))
-    huge = np.full((2, 2), 2**62)
-    with pytest.raises(OverflowError, match="int64"):
-        signal.convolve(huge, huge)
+    for dtype in ("int64", "uint64"):  # sums of more than 64 bits
+        info = np.iinfo(dtype)
+        in1, in2 = (rng.integers(info.min, info.max, size, dtype, endpoint=True) for size in ((6, 40), (3, 5)))
+        in1[0, 0] = info.min
+        for name in ("convolve2d", "correlate2d"):
+            assert_like_scipy(name, in1, in2, "same", "fill", int(in1[1, 1]))
 
 
 @pytest.mark.parametrize("flip", [True, False])
@@ -179,8 +182,10 @@ def test_more_dimensions():
 
 
 def test_scalars_and_empty_arrays():
-    assert signal.convolve(2, 3) == signal.oaconvolve(2, 3) == 6
-    assert signal.correlate(2, 3j) == scipy_signal.correlate(2, 3j)
+    for name in ("convolve", "correlate", "fftconvolve", "oaconvolve"):
+        for in2 in (3, np.array(3.0), np.complex64(3j)):
+            y, expected = (getattr(m, name)(np.array(2), in2) for m in (signal, scipy_signal))
+            assert y == expected and type(y) is type(expected)
     assert signal.oaconvolve([], [1.0]).shape == (0,)
     assert ndimage.correlate(np.ones((0, 3)), np.ones((2, 2))).shape == (0, 3)
 
@@ -205,12 +210,15 @@ def test_scalars_and_empty_arrays():
         (lambda: signal.convolve_many([1, 2], [1, 2]), "one dimension more"),
         (lambda: signal.convolve_many([1], [[1, 2]], "valid"), "fit into in1"),
         (lambda: ndimage.correlate([1, 2], [1], mode="some"), "mode must be one of"),
+        (lambda: ndimage.correlate([[1, 2]], [[1]], mode=["nearest", "wrap"]), "mode must be one of"),
         (lambda: ndimage.correlate([1, 2], [[1]]), "weights must have 1 dimensions"),
         (lambda: ndimage.correlate([1, 2], [1, 1], origin=1), "origin must be from -1 to 0"),
         (lambda: ndimage.correlate([[1, 2]], [[1]], origin=(0, 0, 0)), "origin must be an integer or 2"),
         (lambda: ndimage.correlate([[1, 2]], [1], axes=(2,)), "axes must be"),
         (lambda: ndimage.correlate([1, 2], [1], output=np.empty(3)), "output must have the shape"),
         (lambda: ndimage.correlate([1.0], [1.0], cval=1j, mode="constant"), "cval must be real"),
+        (lambda: ndimage.correlate([1.0], [1j], cval=1j, mode="constant"), "cval must be real"),
+        (lambda: ndimage.correlate([1j], [1.0], output=np.empty(1)), "output must be complex"),
         (lambda: signal.convolve_nan([1.0], [1.0, 1.0]), "odd size"),
         (lambda: signal.convolve_nan([1.0, 2.0, 3.0], [1.0, -2.0, 1.0]), "sum of at least"),
         (lambda: signal.convolve_nan([1.0], [1.0], boundary="some"), "boundary must be one of"),
@@ -229,7 +237,6 @@ def test_refusals(call, match):
     [
         (lambda: signal.convolve(np.ones(2, "longdouble"), [1.0]), "in1 has dtype"),
         (lambda: signal.convolve(np.ma.ones(2), [1.0]), "masked"),
-        (lambda: ndimage.correlate([1j], [1.0], output=float), "output must be complex"),
         (lambda: ndimage.correlate([1.0], [1.0], output="M8[s]"), "output must be"),
         (lambda: signal.convolve_nan([1j], [1.0]), "must be real"),
     ],
@@ -321,6 +328,29 @@ def test_output():
     expected = ndimage.correlate(x, box)
     assert ndimage.correlate(x, box, x) is x  # over the input, too
     np.testing.assert_array_equal(x, expected)
+
+
+def test_a_real_output_for_complex_numbers():
+    with pytest.warns(UserWarning, match="float32 to complex64") as caught:
+        y = ndimage.correlate1d([1j, 2], [2.0], output=np.float32)
+    np.testing.assert_array_equal(y, np.array([2j, 4], np.complex64), strict=True)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("mode", ["some", None])
+def test_refusals_are_those_of_scipy(mode):
+    for error in (ValueError, RuntimeError):  # SciPy's is the one or the other
+        with pytest.raises(error, match="mode must be one of"):
+            ndimage.correlate([1, 2], [1], mode=mode)
+
+
+def test_floats_beyond_integers_are_taken_modulo():
+    x = np.array([2.0**64 + 2**20, -(2.0**65) - 2**20, 300, np.inf, np.nan, 0.1])
+    y = ndimage.correlate(x, [1.5], output=np.uint8)
+    np.testing.assert_array_equal(y, np.array([0, 0, 450 - 256, 0, 0, 0], np.uint8))
+    y = ndimage.correlate(x, [1.5], output=np.uint64)
+    right = [int(1.5 * v) % 2**64 if np.isfinite(v) else 0 for v in x]
+    np.testing.assert_array_equal(y, np.array(right, np.uint64))
 
 
 def test_whole_sums_fall_to_scipys_side():

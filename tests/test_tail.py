@@ -300,6 +300,8 @@ def test_alpha_of_elu():
         ({"residual": np.zeros((1, 9), np.float32)}, ValueError, "residual must have the shape"),
         ({"residual": np.zeros((1, 1, 9))}, TypeError, "residual must have the result's dtype float32"),
         ({"epilogue": 1}, TypeError, "epilogue must be a function"),
+        ({"epilogue": np.tanh}, TypeError, "epilogue must be a function.*not a method, class or built-in; got <ufunc"),
+        ({"epilogue": abs}, TypeError, "epilogue must be a function.*got <built-in"),
         ({"epilogue": lambda: 1}, TypeError, "epilogue must be a function"),
         ({"epilogue": lambda a, b, c=1: 1}, TypeError, "epilogue must be a function"),
         ({"epilogue": lambda v: v.nothing}, TypeError, "does not compile for scalars of float32"),

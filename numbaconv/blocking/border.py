@@ -57,7 +57,7 @@ class Border:
             sources(p.padding_mode, np.concatenate([np.arange(-before, 0), n + np.arange(after)]), n)
             for (before, after), n in zip(self._axes, p.in_size, strict=True)
         ]
-        return np.concatenate([value, *maps]).astype(np.int64)
+        return np.concatenate([value, *maps])
 
     def words(self, at: int) -> dict[str, int]:
         """The geometry words of `microkernels.border`, of a table that lies at ``at``."""

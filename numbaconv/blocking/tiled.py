@@ -92,11 +92,11 @@ class TiledPlan(Plan):
             else:
                 pitch = blocks.cols if self.moves else p.out_size[2]
                 parts[f"{name}_vectors"] = blocks.row_vectors(starts, lanes, pitch, cols)
-                parts[f"{name}_pieces"] = parts[f"{name}_starts"] = np.empty(0)
+                parts[f"{name}_pieces"] = parts[f"{name}_starts"] = np.empty(0, np.int64)
         border = self.layout.border(blocks.row_blocks, blocks.col_blocks)
         parts["border"] = border.table()
         places = dict(zip(parts, np.cumsum([0] + [part.size for part in parts.values()]).tolist(), strict=False))
-        table = np.concatenate([part.ravel() for part in parts.values()]).astype(np.int64)
+        table = np.concatenate([part.ravel() for part in parts.values()])
         words = self.layout.words(border, places.pop("border")) | weights.steps(
             group_out, p.terms, p.taps, self.tile.mr, packed, p.transposed
         ) | blocks.words(p, lanes) | places  # fmt: skip

@@ -94,7 +94,8 @@ class Work:
         self._kernel, self._dtype, self._constants = kernel, np.dtype(dtype), constants
         self._tasks, self._serial = tasks, macs < SERIAL_MACS
         self._scratch_size = -(-scratch_size // 64) * 64  # whole cache lines, so that threads do not share one
-        self._table, self._g = np.ascontiguousarray(table, np.int64), g
+        # Never by way of floats, which would round the words of a padding value.
+        self._table, self._g = np.ascontiguousarray(table.astype(np.int64, casting="safe", copy=False)), g
         self._fixed = (g.ctypes.data, self._table.ctypes.data, self._table.size)
         self._entry: Entry | None = None  # compiled when first run
 

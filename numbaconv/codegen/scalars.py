@@ -18,8 +18,8 @@ from numbaconv.codegen.jit import DISABLED, in_helper_thread
 def parameters_of(argument: str, function: Any) -> int:
     """1 for value -> value, 2 for (value, channel) -> value; TypeError for what is neither."""
     accepted = "a function of (value) or (value, channel), plain or from numba.njit"
-    if not callable(function):
-        raise TypeError(f"{argument} must be {accepted}; got {function!r}")
+    if not (inspect.isfunction(function) or hasattr(function, "py_func")):  # not NumPy's or the math module's own
+        raise TypeError(f"{argument} must be {accepted}, not a method, class or built-in; got {function!r}")
     try:
         listed = inspect.signature(getattr(function, "py_func", function)).parameters.values()
     except (ValueError, TypeError):
@@ -35,9 +35,9 @@ def compiled(argument: str, function: Any, dtype: str) -> Callable[..., Any]:
     """``function`` for scalars of ``dtype``, callable from kernels; TypeError where it does not compile for them."""
     if DISABLED:
         return function if not hasattr(function, "py_func") else function.py_func
+    count = parameters_of(argument, function)
     dispatcher = function if hasattr(function, "py_func") else numba.njit(function, error_model="numpy", nogil=True)
-    value = numba.from_dtype(np.dtype(dtype))
-    signature = (value, types.int64)[: parameters_of(argument, function)]
+    signature = (numba.from_dtype(np.dtype(dtype)), types.int64)[:count]
     try:
         in_helper_thread(lambda: dispatcher.compile(signature))
         result = dispatcher.overloads[signature].signature.return_type

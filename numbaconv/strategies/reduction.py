@@ -222,10 +222,10 @@ class ReductionPlan(Plan):
             "whole": lanes_of,
             "last": lanes_of_last,
             "sweeps": sweeps,
-            "phase_table": np.zeros(1),
+            "phase_table": np.zeros(1, np.int64),
         }
         places = dict(zip(tables, np.cumsum([0] + [part.size for part in tables.values()]).tolist(), strict=False))
-        table = np.concatenate([part.ravel() for part in tables.values()]).astype(np.int64)
+        table = np.concatenate([part.ravel() for part in tables.values()])
         halo, panel, total = cut.scratch(s, lanes, nv)
         g = KERNEL.geometry(
             **layout.words(), **places, parts=cut.parts, groups=s.groups, group_in=s.inputs, group_out=s.outputs,

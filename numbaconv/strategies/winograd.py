@@ -165,7 +165,9 @@ class WinogradPlan(Plan):
         constants = (*variant.sizes, self.tile.nv, lanes)
         scratch = (CHANNELS * p.taps + lanes) * lanes
         g = WEIGHTS.geometry(**self._weights(self.blocks), vectors=vectors)
-        work = launch.Work(WEIGHTS, p.dtype, constants, p.groups * vectors, flat.size, scratch, np.zeros(1), g)
+        work = launch.Work(
+            WEIGHTS, p.dtype, constants, p.groups * vectors, flat.size, scratch, np.zeros(1, np.int64), g
+        )
         work.run(raw, none, none, flat, launch.get_num_threads())
         return Transformed(flat, raw)
 
