@@ -60,6 +60,7 @@ class ConvProblem:
     padding_value: complex = 0.0  # of mode 'constant'
     x_dtype: str = ""  # of x, where it is read as another dtype than that of the sums
     prologue: Prologue | Centred | None = None  # applied to each element of x that is read
+    pairs: bool = False  # each int32 of x and w is two channels of int16, and w * x the sum of two products
 
     # ---- sizes -----------------------------------------------------------------------------------------------------
 
@@ -302,7 +303,7 @@ class ConvProblem:
         return (
             f"{name} {_SHORT_DTYPE.get(self.dtype, self.dtype)} {times(self.x_shape)} * {times(self.w_shape)}"
             f" s{_short(stride[first:])} p{_short(pads)} d{_short(self.dilation[first:])} g{self.groups}{spacing}"
-            f"{f' {self.tail}' if self.tail else ''}{self._reading()}"
+            f"{' pairs' * self.pairs}{f' {self.tail}' if self.tail else ''}{self._reading()}"
         )
 
     def _reading(self) -> str:
