@@ -62,6 +62,7 @@ class ConvProblem:
     padding_value: complex = 0.0  # of mode 'constant'
     x_dtype: str = ""  # of x, where it is read as another dtype than that of the sums
     prologue: Prologue | Centred | None = None  # applied to each element of x that is read
+    pairs: bool = False  # each int32 of x and w is two channels of int16, and w * x the sum of two products
     x_order: str = DEFAULT_ORDER  # of the axes of x, depth, height and width always among them
     y_order: str = DEFAULT_ORDER  # of those of the result
 
@@ -309,8 +310,8 @@ class ConvProblem:
         convolution of H x W is 1-D over H*W pixels, and a 7x1 kernel is a 1-D kernel of dilation W. Weights follow
         by ``reshape``, as only axes of size 1 move. The rank stays the user's. Rows beyond the first and the last are
         as many pixels further only where they are all one constant, or where the rows go round. A dilation of a single
-        tap or pixel says nothing, and may be large. Two axes are one only where they lie next to each other, in x and in
-        the result; and an order in which only axes of size 1 are not in their places is no order at all.
+        tap or pixel says nothing, and may be large. Two axes are one only where they lie next to each other, in x and
+        in the result; and an order in which only axes of size 1 are not in their places is no order at all.
         """
         goes_on = self.padding_mode in {"zeros", "constant", "circular"}
         axes = [
@@ -366,7 +367,7 @@ class ConvProblem:
         return (
             f"{name} {_SHORT_DTYPE.get(self.dtype, self.dtype)} {times(self.x_shape)} * {times(self.w_shape)}"
             f" s{_short(stride[first:])} p{_short(pads)} d{_short(self.dilation[first:])} g{self.groups}{spacing}"
-            f"{f' {self.tail}' if self.tail else ''}{self._reading()}"
+            f"{' pairs' * self.pairs}{f' {self.tail}' if self.tail else ''}{self._reading()}"
         )
 
     def _reading(self) -> str:

@@ -131,9 +131,14 @@ class TiledPlan(Plan):
         return f"({self.strategy} {self.tile} {self.blocks})"
 
 
-def why_not(problem: ConvProblem, packs: bool = False) -> str | None:
-    """What every strategy of halos and tiles refuses; ``packs``: whether it reads the input by `extended_row`."""
-    if problem.dtype not in ("float32", "float64"):
+def why_not(problem: ConvProblem, packs: bool = False, pairs: bool = False) -> str | None:
+    """What every strategy of halos and tiles refuses.
+
+    packs: whether it reads the input by `extended_row`; pairs: whether its tile is the one that multiplies them.
+    """
+    if problem.pairs and not pairs:
+        return "its tile computes floats, not pairs of int16"
+    if problem.dtype not in ("float32", "float64") and not problem.pairs:
         return f"its tile computes float32 and float64, not {problem.dtype}"
     if problem.swapped:
         return "the arrays of a weight gradient lie image by image, not channel by channel as it reads them"

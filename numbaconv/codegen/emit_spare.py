@@ -23,6 +23,7 @@ def spare_column(builder, y, w, x, b, terms, rows, first, mr, nv, lanes):  # typ
     unroll = max(1, CHAINS // (nv * parts))
     one = Simd(builder, y.element, min(mr, lanes))  # the rows of one term, or a part of them
     x_at = [x.at(x_base, word(p)) for p in range(nv)]
+    add = builder.add if simd.element == LANE else builder.fadd
     starts = builder.icmp_signed("!=", first, word(0))
     each = step * unroll
     whole = builder.sdiv(terms, word(each))
@@ -76,7 +77,7 @@ def spare_column(builder, y, w, x, b, terms, rows, first, mr, nv, lanes):  # typ
                     total = builder.extract_element(acc[p * parts + part], ir.Constant(LANE, lane))
                     place = builder.gep(y_at, [word(p)])
                     old = builder.select(starts, bias, builder.load(place))
-                    builder.store(builder.fadd(total, old), place)
+                    builder.store(add(total, old), place)
 
 
 def _fold(simd: Simd, vector: Any, step: int) -> Any:

@@ -11,6 +11,8 @@ from numbaconv.codegen import host
 
 WORD = ir.IntType(64)
 LANE = ir.IntType(32)
+# lanes of int32: the feature that has the instruction, and its name
+PAIR_PRODUCTS = {16: ("avx512bw", "avx512.pmaddw.d.512"), 8: ("avx2", "avx2.pmadd.wd"), 4: ("sse2", "sse2.pmadd.wd")}
 
 
 def word(value: int) -> ir.Constant:
@@ -24,14 +26,17 @@ def _pair(unit: int, lanes: int) -> list[int]:
 
 
 class Simd:
-    """Emits operations on vectors of ``lanes`` elements into ``builder``'s current block."""
+    """Emits operations on vectors of ``lanes`` elements into ``builder``'s current block.
+
+    Elements are float32 or float64; or int32, each of which, where two are multiplied, is a pair of int16.
+    """
 
     def __init__(self, builder: Any, element: Any, lanes: int) -> None:
         self.builder, self.element, self.lanes = builder, element, lanes
         self.kind = ir.VectorType(element, lanes)
         self.zero = ir.Constant(self.kind, None)
-        self.suffix = f"v{lanes}{'f32' if element == ir.FloatType() else 'f64'}"
-        self.align = 4 if element == ir.FloatType() else 8  # arrays promise an element's alignment, not a vector's
+        self.suffix = f"v{lanes}{'i32' if element == LANE else 'f32' if element == ir.FloatType() else 'f64'}"
+        self.align = 8 if element == ir.DoubleType() else 4  # arrays promise an element's alignment, not a vector's
 
     def _function(self, name: str, result: Any, *arguments: Any) -> Any:
         # `declare_intrinsic` refuses vector types.
@@ -53,9 +58,27 @@ class Simd:
         return self.builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(LANE, len(lanes)), lanes))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
+        if self.element == LANE:
+            return self.builder.add(self.pair_products(a, b), c)
         if not host.has_fma():
             return self.builder.fadd(self.builder.fmul(a, b, flags=("contract",)), c, flags=("contract",))
         return self.builder.call(self._function(f"llvm.fma.{self.suffix}", self.kind, *[self.kind] * 3), [a, b, c])
+
+    def pair_products(self, a: Any, b: Any) -> Any:
+        """``low(a)*low(b) + high(a)*high(b)`` of each lane, its halves being int16.
+
+        One instruction of x86, and with the sum that follows one of AVX-512 VNNI, as LLVM sees.
+        """
+        builder = self.builder
+        feature, name = PAIR_PRODUCTS[self.lanes]
+        if feature in host.features():
+            halves = ir.VectorType(ir.IntType(16), 2 * self.lanes)
+            product = self._function(f"llvm.x86.{name}", self.kind, halves, halves)
+            return builder.call(product, [builder.bitcast(v, halves) for v in (a, b)])
+        bits = ir.Constant(self.kind, [16] * self.lanes)
+        low = [builder.ashr(builder.shl(v, bits), bits) for v in (a, b)]
+        high = [builder.ashr(v, bits) for v in (a, b)]
+        return builder.add(builder.mul(*low), builder.mul(*high))
 
     def prefetch(self, place: Any) -> None:
         """Ask for the cache line at ``place``, which need not be memory of ours."""
@@ -65,7 +88,7 @@ class Simd:
         self.builder.call(ask, [self.builder.bitcast(place, byte), read, keep, data])
 
     def add(self, a: Any, b: Any) -> Any:
-        return self.builder.fadd(a, b)
+        return (self.builder.add if self.element == LANE else self.builder.fadd)(a, b)
 
     def subtract(self, a: Any, b: Any) -> Any:
         return self.builder.fsub(a, b)
@@ -110,7 +133,7 @@ class Simd:
         By shuffles that are one instruction each: interleaving within 128 bits, then gathering such quarters.
         """
         n, unit = self.lanes, 1
-        quarter = min(n, 4 if self.element == ir.FloatType() else 2)
+        quarter = min(n, 2 if self.element == ir.DoubleType() else 4)
         stages = []
         while unit < quarter:
             low = [

@@ -137,7 +137,9 @@ def make_whole_row(
     sums: str, stored: str, activation: tuple[Any, ...] | None, residual: bool, moves: bool
 ) -> Callable[..., None]:
     """`make_row` of results that are integers."""
-    kind = "int32" if sums == "float32" else "int64"  # as large as a sum, whose place a sum with a residual takes
+    kind = (
+        "int32" if sums in ("float32", "int32") else "int64"
+    )  # as large as a sum, whose place a sum with a residual takes
     number, whole, lies = (np.dtype(name).type for name in (sums, kind, stored))
     value = make_whole_value(kind, activation)
 

@@ -19,16 +19,16 @@ COPY = 20  # multiply-adds in the time of one element
 
 def run(
     row: RowFunction, target: np.ndarray, source: np.ndarray, other: tuple[int, int], told: tuple[int, int],
-    channels: int, threads: int,
+    planes: tuple[int, int], threads: int,
 ) -> None:  # fmt: skip
-    """``target`` and ``source``: C-contiguous, of one size; with more than one channel, which is their second axis.
+    """``target`` and ``source`` are C-contiguous; planes: (how many ``target`` has, of how many channels in turn).
 
     other: (number, what an element adds to it); told: (number, what a channel adds to it).
     """
-    planes = target.shape[0] * channels if channels > 1 else 1
     if not target.size:
         return
-    pixels = target.size // planes
+    count, channels = planes
+    pixels = target.size // count
     pieces = -(-pixels // PIECE)
     g = KERNEL.geometry(
         row=row.address, pixels=pixels, pieces=pieces, channels=channels, target=target.ctypes.data,
@@ -36,7 +36,7 @@ def run(
         other_size=other[1], told=told[0], told_size=told[1],
     )  # fmt: skip
     nothing = np.zeros(1, np.int64)
-    work = launch.Work(KERNEL, "int64", (), planes * pieces, target.size * COPY, 0, nothing, g)
+    work = launch.Work(KERNEL, "int64", (), count * pieces, target.size * COPY, 0, nothing, g)
     work.run(nothing, nothing, nothing, nothing, threads)
 
 

@@ -35,7 +35,7 @@ def settle(problem: ConvProblem, sums: np.ndarray, y: np.ndarray, residual: np.n
     lost = np.zeros(4, np.int64)  # a sum, a result, and between which numbers a sum is
     lost[2:] = np.array([limits.min, limits.max], wide).view(np.int64)
     added = (0, 0) if residual is None else (residual.ctypes.data, residual.itemsize)
-    rowwise.run(row, y, sums, added, (lost.ctypes.data, 0), 1, threads)
+    rowwise.run(row, y, sums, added, (lost.ctypes.data, 0), (1, 1), threads)
     if lost[:2].any():
         raise problem.overflow(of_sums=bool(lost[0]))
 
@@ -105,8 +105,9 @@ def requantise(sums: np.ndarray, scale: np.ndarray, unit: float, zero: int, y: n
     """Fill ``y``, (N, O, ...), of int8 or uint8; ``scale``: (O,)."""
     told = np.empty((len(scale), 3))
     told[:, 0], told[:, 1], told[:, 2] = scale, unit, zero
+    planes = y.shape[0] * len(scale), len(scale)
     row = _requantising(sums.dtype.name, y.dtype.name)
-    rowwise.run(row, y, sums, (0, 0), (told.ctypes.data, told.strides[0]), len(scale), threads)
+    rowwise.run(row, y, sums, (0, 0), (told.ctypes.data, told.strides[0]), planes, threads)
 
 
 @lru_cache(16)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from numbaconv.codegen import emit, emit_rows, emit_spare
 from numbaconv.codegen.emit import emitted_by
 
@@ -36,7 +38,7 @@ class Tile:
 
     @classmethod
     def of(cls, machine: Machine, dtype: str) -> Tile:
-        """The main tile of a machine for float32 or float64."""
+        """The main tile of a machine for float32, float64, or pairs of int16."""
         return cls(*TILES[machine.vector_bytes, machine.registers][0], machine.lanes(dtype))
 
     @classmethod
@@ -87,6 +89,7 @@ def gemm_column(
 ) -> None:
     """``y[i, p] = (b[i] if first else y[i, p]) + sum_k w[i, k] * x[p, k]``, i < rows, in tiles of mr.
 
+    Elements of int32 are pairs of int16, and ``*`` is the sum of both products.
     y: (flat, base, row stride); w: (flat, base, row stride, stride from one tile to the next, per row);
     x, b: (flat, base); table: (flat, place of the vectors' words, place of the terms' words).
     """
@@ -101,8 +104,14 @@ def gemm_column(
                 total = b_flat[b_base + i] if first else y_flat[place]
                 for k in range(terms):
                     x_off, w_off = words[taps + 2 * k : taps + 2 * k + 2]
-                    total += w_flat[w_at + w_off] * x_flat[x_base + x_at + lane + x_off]
+                    total += _times(w_flat[w_at + w_off], x_flat[x_base + x_at + lane + x_off])
                 y_flat[place] = total
+
+
+def _times(w: Any, x: Any) -> Any:
+    if not isinstance(w, np.int32):
+        return w * x
+    return np.dot(*(np.array([v]).view(np.int16).astype(np.int32) for v in (w, x)))
 
 
 @emitted_by(emit_spare.spare_column)
@@ -121,7 +130,7 @@ def spare_column(
             place = y_base + i * y_row + p
             total = b_flat[b_base + i] if first else y_flat[place]
             for k in range(terms):
-                total += w_flat[w_at + k * mr] * x_flat[x_base + k * x_row + p]
+                total += _times(w_flat[w_at + k * mr], x_flat[x_base + k * x_row + p])
             y_flat[place] = total
 
 

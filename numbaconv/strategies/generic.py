@@ -38,13 +38,13 @@ STORED = {"float16": "float32", "bool": "uint8"}  # what the loops read and writ
 
 
 class Generic(Strategy):
-    """Accepts everything."""
+    """Accepts everything but pairs, which no user has."""
 
     name = "generic"
     any_order = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
-        return None
+        return "its loops multiply numbers, not pairs of int16" if problem.pairs else None
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
         return 10e-6 + problem.macs * 0.4e-9  # 1.6 to 3.3 GMAC/s at stride 1 (Zen 5), 1 at others
@@ -162,7 +162,7 @@ class GenericPlan(Plan):
 
 def _largest(values: np.ndarray) -> int:
     """max |value| as a Python int, which -128 of int8 does not overflow."""
-    return max(int(values.max()), -int(values.min()))
+    return max(int(values.max(initial=0)), -int(values.min(initial=0)))
 
 
 def _geometry(p: ConvProblem) -> dict[str, int]:

@@ -1,18 +1,21 @@
-"""Integers: a convolution of integers as one of floats, wherever these hold every sum exactly.
+"""Integers: a convolution of integers as one of pairs, or as one of floats, wherever these hold every sum exactly.
 
-    sum |w| * max |x| + |b|  <  2**24 (float32)  or  2**53 (float64)
+    sum over pairs of channels of  w[c] * x[c] + w[c + 1] * x[c + 1]        -2**15 <= w, x < 2**15
+    sum |w| * max |x| + |b|  <  2**31 (pairs)  or  2**24 (float32)  or  2**53 (float64)
 
-Then no sum, in whatever order, leaves the whole numbers that the float has, and none is rounded. What float32 does not
-hold at once it holds for a few input channels at a time, whose sums are added as int32. Which way will do is known of
-the weights and the range of x's dtype, else of x's own range, looked up in one pass: int32 data are often small. What
-no float holds, the strategies for integers compute.
+A pair is two int16 in an int32, and one instruction adds both its products to an int32: tiles do twice as much as with
+float32, whole layers were 1.4 to 1.8 times as fast (Zen 4, five layers of ResNet-50). With the floats no sum, in
+whatever order, leaves the whole numbers that the float has, and none is rounded. What float32 does not hold at once it
+holds for a few input channels at a time, whose sums are added as int32. Which way will do is known of the weights and
+the range of x's dtype, else of x's own range, looked up in one pass: int32 data are often small. What none of them
+holds, the strategies for integers compute.
 
-Wins wherever there is something to multiply: the tiles of the float strategies do the work, among them those alone
-that add the equation's own products. They finish their sums as integers where all of these are known to fit; else
-sums lie in an array until each was looked at.
+Wins wherever there is something to multiply: the tiles of other strategies do the work, among them those alone that
+add the equation's own products. They finish their sums as integers where all of these are known to fit; else sums lie
+in an array until each was looked at.
 
-Extra memory: float copies of the weights, and of x and of sums that are not finished, of as many images as make 4 MiB,
-or of one larger image.
+Extra memory: copies of the weights, as floats or pairs, and of x and of sums that are not finished, of as many images
+as make 4 MiB, or of one larger image.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from numbaconv.blocking import images
+from numbaconv.codegen import host
 from numbaconv.machine import Machine
 from numbaconv.microkernels import loading, rowwise, settling
 from numbaconv.problem import ConvProblem
@@ -35,6 +39,7 @@ from numbaconv.tail import INTEGERS, Tail
 EXACT = {"float32": 0.999 * 2**24, "float64": 0.999 * 2**53}  # a little less, for the rounding of the bound itself
 ADDED = 0.999 * 2**31  # what sums of parts stay below, and all that is done to sums in float32
 BLOCK = 1 << 16  # weights that are looked at, at a time: as float32, half a second cache
+TAPS = 1024  # so that a panel of them is never too large
 PART = 64  # terms of a part at least; fewer, and adding them takes the time that float64 does
 
 
@@ -44,6 +49,8 @@ class Integers(Strategy):
     exact = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
+        if problem.pairs:
+            return "it makes pairs of int16, and takes none"
         if np.dtype(problem.dtype).kind not in "iu":
             return f"it is for integers, not {problem.dtype}"
         if problem.batch > 1 and (problem.x_order[0], problem.y_order[0]) != ("N", "N"):
@@ -61,7 +68,12 @@ class Integers(Strategy):
         # Rows of large images are converted as they are packed, 1.1 times as fast as before that; short rows are not:
         # 0.95 for 3x3 on 56x56, 0.75 for 1x1, 0.3 for 3x3 on 7x7. A gradient for weights reads x as it lies.
         converts = problem.swapped or 4 * problem.in_channels * problem.in_pixels <= images.COPIED
-        return IntegersPlan(problem, self.name, images.at_once(problem, 8), converts, plan_child)
+        pairs = (
+            host.is_x86() and machine.vector_bytes >= 32 and problem.in_channels > problem.groups
+            and not problem.swapped and problem.input_dilation == (1, 1, 1)
+            and problem.padding_mode != "constant" and problem.taps <= TAPS
+        )  # fmt: skip
+        return IntegersPlan(problem, self.name, images.at_once(problem, 8), converts, pairs, plan_child)
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Weights:
         """Those of some channels as ``plan`` reads them, as ``number``; ``key`` tells them apart."""
         found = self.of_floats.get(key)
         if found is None:
-            weight = self.given[:, :, part].astype(number, order="K")
+            weight = paired(self.given) if number == "int32" else self.given[:, :, part].astype(number, order="K")
             found = self.of_floats[key] = plan.pack(weight) if self.packed else plan.borrow(weight)
         return found
 
@@ -99,7 +111,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The float of the sums, the input channels of a group that are summed at a time, and what no sum is beyond."""
+    """How sums are computed: their dtype, int32 of pairs; which channels of a group at a time; what none is beyond."""
 
     number: str
     parts: tuple[slice, ...]
@@ -110,6 +122,7 @@ class Way:
 class IntegersPlan(Plan):
     images: int  # at once, where there are copies of them
     converts: bool  # x in an array of floats, before the tiles read it
+    pairs: bool  # whether the tiles of pairs may be asked
     plan_child: PlanChild
     children: dict[Any, Plan] = field(default_factory=dict)
 
@@ -125,7 +138,7 @@ class IntegersPlan(Plan):
     ) -> None:  # fmt: skip
         start = 0 if bias is None else largest(bias)
         way = self._way(weight, range_of(x.dtype), start)
-        if way is None or way.number != "float32" or len(way.parts) > 1:
+        if way is None or way.number == "float64" or len(way.parts) > 1:
             way = self._way(weight, (int(x.min()), int(x.max())), start)
         if way is None:
             rest = self.plan_child(self.problem, self.strategy)
@@ -133,7 +146,8 @@ class IntegersPlan(Plan):
             return
         finishes = self._fits(way, weight, bias, y, residual)
         p, last = self.problem, len(way.parts) - 1
-        count = p.batch if finishes and not last and not self.converts else self.images
+        copies = last or self.converts or way.number == "int32"
+        count = p.batch if finishes and not copies else self.images
         if finishes:
             dtype, tail = "" if y.dtype.name == way.number else y.dtype.name, p.tail or Tail()
             same = dtype in INTEGERS and y.itemsize == np.dtype(way.number).itemsize
@@ -160,9 +174,15 @@ class IntegersPlan(Plan):
         most = float(max(abs(ends[0] - zero), abs(ends[1] - zero), abs(p.padding_value)))
         heaviest = float(max(map(abs, range_of(weight.given.dtype))))
         whole = slice(0, p.in_channels // p.groups)
+        given = (ends[0] - zero, ends[1] - zero), range_of(weight.given.dtype)
+        pairs = self.pairs and all(holds("int16", low, high) for low, high in given)
+        if pairs and heaviest * most * p.terms + start < ADDED:
+            return Way("int32", (whole,), heaviest * most * p.terms + start)
         if heaviest * most * p.terms + start < EXACT["float32"]:  # whatever the weights
             return Way("float32", (whole,), heaviest * most * p.terms + start)
         bound = weight.heaviest() * most + start
+        if pairs and bound < ADDED:
+            return Way("int32", (whole,), bound)
         if bound < EXACT["float32"]:
             return Way("float32", (whole,), bound)
         if bound < ADDED and not p.swapped:
@@ -184,10 +204,10 @@ class IntegersPlan(Plan):
         if p.swapped or not holds(p.dtype, low, high):  # gradients for weights are not finished by those who sum them
             return False
         if y.dtype.name not in INTEGERS:
-            return len(way.parts) == 1
+            return len(way.parts) == 1 and way.number != "int32"
         if residual is not None:
             low, high = low + int(residual.min()), high + int(residual.max())
-        if way.number == "float32" and max(-low, high) >= ADDED:
+        if way.number != "float64" and max(-low, high) >= ADDED:
             return False
         activation = p.tail.activation if p.tail else None
         if activation is not None:
@@ -211,7 +231,9 @@ class IntegersPlan(Plan):
             some = x
             if len(way.parts) > 1:
                 some = np.ascontiguousarray(x.reshape(count, p.groups, -1, p.in_pixels)[:, :, part])
-            if self.converts:
+            if way.number == "int32":
+                some = self._paired(some, count, threads)
+            elif self.converts:
                 some = self._converted(some, way.number, threads)
             child.run(some, w, b, y, threads, y if part.start > 0 else residual)
 
@@ -223,8 +245,13 @@ class IntegersPlan(Plan):
         return child
 
     def _floats(self, number: str, count: int, channels: int, tail: Tail) -> ConvProblem:
-        """The problem of ``count`` images and so many channels of each group, in floats."""
+        """The problem of ``count`` images and so many channels of each group, in floats or, of int32, in pairs."""
         p = self.problem
+        if number == "int32":
+            return replace(
+                p, batch=count, in_channels=p.groups * -(-channels // 2), dtype=number, x_dtype="", prologue=None,
+                tail=None if tail == Tail() else tail, pairs=True,
+            )  # fmt: skip
         return replace(
             p, batch=count, in_channels=p.groups * channels, dtype=number, tail=None if tail == Tail() else tail,
             x_dtype="" if self.converts else p.x_dtype or p.dtype, prologue=None if self.converts else p.prologue,
@@ -234,13 +261,30 @@ class IntegersPlan(Plan):
         p = self.problem
         floats = np.empty(x.shape, number)
         row, zero = loading.row_of(p.x_dtype or p.dtype, number, p.prologue), loading.told(p)["zero"]
-        rowwise.run(row, floats, x, (zero, 0), (1, 0), 1, threads)
+        rowwise.run(row, floats, x, (zero, 0), (1, 0), (1, 1), threads)
         return floats
+
+    def _paired(self, x: np.ndarray, count: int, threads: int) -> np.ndarray:
+        p = self.problem
+        inner = p.in_channels // p.groups
+        words = np.empty((count, p.groups * -(-inner // 2), p.in_pixels), np.int32)
+        loading.pair(x, loading.told(p)["zero"], (count, p.groups, inner), words, threads)
+        return words
 
     def __str__(self) -> str:
         whole = self.problem.in_channels // self.problem.groups
-        children = [str(self._child(number, self.problem.batch, whole, Tail())) for number in EXACT]
+        numbers = ["int32"] * self.pairs + list(EXACT)
+        children = [str(self._child(number, self.problem.batch, whole, Tail())) for number in numbers]
         return f"({self.strategy} {', '.join(children)})"
+
+
+def paired(weight: np.ndarray) -> np.ndarray:
+    """Input channels of weights ``(groups, out, in, ...)`` two by two, as int16, in each int32."""
+    groups, outer, inner, *kernel = weight.shape
+    both = np.zeros((groups, outer, -(-inner // 2), *kernel, 2), np.int16)
+    both[..., 0] = weight[:, :, ::2]
+    both[:, :, : inner // 2, ..., 1] = weight[:, :, 1::2]
+    return both.view(np.int32)[..., 0]
 
 
 def parts(channels: int, count: int) -> list[int]:
