@@ -56,6 +56,7 @@ class Winograd(Strategy):
     sums_directly = False
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
+        problem = problem.folded(kernels=True)  # tiles of a 3x1 kernel may lie anywhere in long rows
         if problem.stride != (1, 1, 1):
             return f"its tiles need stride 1, not {problem.stride}"
         known = of_kernel(problem)
@@ -72,10 +73,12 @@ class Winograd(Strategy):
         return None
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
+        problem = problem.folded(kernels=True)
         blocks = fastest(problem, machine, accurate(problem), raw=False)
         return inf if blocks is None else blocks.seconds(problem, machine, Tile.of(machine, problem.dtype))
 
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
+        problem = problem.folded(kernels=True)
         return WinogradPlan.of(problem, machine, accurate(problem), plan_child(problem, self.name))
 
 
