@@ -63,6 +63,16 @@ def plan(layer, dtype="float32", threads=THREADS, strategy=None):
     return prepared
 
 
+def variant(layer, residual=False, **options):
+    """The plan with more options, compiled; and a residual, or None."""
+    x, w, b = arrays(layer)
+    make = getattr(numbaconv, f"plan_{LAYERS[layer][0]}")
+    prepared = make(x.shape, w, b, **geometry(layer), num_threads=THREADS, residual=residual, **options)
+    other = np.ones(prepared.output_shape, np.float32) if residual else None
+    prepared(x, residual=other)
+    return prepared, other
+
+
 def call(layer, dtype="float32", threads=THREADS):
     """The plain function, ready to be called."""
     x, w, b = arrays(layer, dtype)
@@ -82,6 +92,13 @@ class Suite:
     rounds = 2
     repeat = (3, 15, 4.0)
     warmup_time = 0.2
+
+    @classmethod
+    def once(cls, make, *key):
+        """``make(*key)``, which the suite keeps till it is asked for another."""
+        if getattr(cls, "key", None) != key:
+            cls.key, cls.made = key, make(*key)
+        return cls.made
 
     def setup_cache(self):
         """Compile everything that the layers need."""

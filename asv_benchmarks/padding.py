@@ -2,9 +2,7 @@
 
 import numpy as np
 
-import numbaconv
-
-from .cases import LAYERS, THREADS, Suite, arrays, geometry
+from .cases import Suite, arrays, variant
 
 SOME = ["r50_3x3_56", "r50_3x3_7", "mbv2_dw3x3_56"]
 MODES = ["zeros", "constant", "reflect", "symmetric", "replicate", "circular"]
@@ -12,11 +10,7 @@ MODES = ["zeros", "constant", "reflect", "symmetric", "replicate", "circular"]
 
 def prepared(layer, mode):
     """The plan, compiled."""
-    x, w, b = arrays(layer)
-    make = getattr(numbaconv, f"plan_{LAYERS[layer][0]}")
-    plan = make(x.shape, w, b, **geometry(layer), padding_mode=mode, num_threads=THREADS)
-    plan(x)
-    return plan
+    return variant(layer, padding_mode=mode)[0]
 
 
 class Padding(Suite):
@@ -26,14 +20,12 @@ class Padding(Suite):
     params = [SOME, MODES]
 
     def setup(self, layer, mode):
-        key = layer, mode
-        if getattr(Padding, "key", None) != key:
-            Padding.key, Padding.made = key, prepared(layer, mode)
+        self.plan = self.once(prepared, layer, mode)
         self.x = arrays(layer)[0]
-        self.out = np.empty(Padding.made.output_shape, np.float32)
+        self.out = np.empty(self.plan.output_shape, np.float32)
 
     def time_mode(self, layer, mode):
-        Padding.made(self.x, self.out)
+        self.plan(self.x, self.out)
 
     def peakmem_mode(self, layer, mode):
-        Padding.made(self.x, self.out)
+        self.plan(self.x, self.out)

@@ -303,15 +303,16 @@ class ConvProblem:
             swapped=True,
         )
 
-    def folded(self) -> ConvProblem:
+    def folded(self, kernels: bool = False) -> ConvProblem:
         """The same sum over the same memory with as few axes as it truly has.
 
         An axis that the kernel does not extend along, next to one of stride 1, is only a longer row: a 1x1
-        convolution of H x W is 1-D over H*W pixels, and a 7x1 kernel is a 1-D kernel of dilation W. Weights follow
-        by ``reshape``, as only axes of size 1 move. The rank stays the user's. Rows beyond the first and the last are
-        as many pixels further only where they are all one constant, or where the rows go round. A dilation of a single
-        tap or pixel says nothing, and may be large. Two axes are one only where they lie next to each other, in x and
-        in the result; and an order in which only axes of size 1 are not in their places is no order at all.
+        convolution of H x W is 1-D over H*W pixels. ``kernels``: so it is next to one that the kernel extends along,
+        and a 7x1 kernel is a 1-D kernel of dilation W; its taps then share no rows, which most loops pay for. Weights
+        follow by ``reshape``, as only axes of size 1 move. The rank stays the user's. Rows beyond the first and the
+        last are as many pixels further only where they are all one constant, or where the rows go round. A dilation of
+        a single tap or pixel says nothing, and may be large. Two axes are one only where they lie next to each other,
+        in x and in the result; and an order in which only axes of size 1 are not in their places is no order at all.
         """
         goes_on = self.padding_mode in {"zeros", "constant", "circular"}
         axes = [
@@ -323,9 +324,11 @@ class ConvProblem:
         orders = self.x_order, self.y_order
         later = 2
         while later > 0:
+            outer = axes[later - 1]
             if (
-                (goes_on or max(axes[later - 1].padding) <= 0)
-                and axes[later - 1].absorbs(axes[later])
+                (kernels or outer.kernel == 1)
+                and (goes_on or max(outer.padding) <= 0)
+                and outer.absorbs(axes[later])
                 and (not self.is_ordered or all(SPATIAL[later - 1 : later + 1] in order for order in orders))
             ):
                 axes[: later + 1] = [_Axis(), *axes[: later - 1], axes[later - 1].folded_with(axes[later])]

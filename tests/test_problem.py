@@ -178,8 +178,8 @@ def evaluate(p, x, w):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(axis, min_size=3, max_size=3))
-def test_folding_keeps_the_result(axes):
+@given(st.lists(axis, min_size=3, max_size=3), st.booleans())
+def test_folding_keeps_the_result(axes, kernels):
     values = {name: tuple(a[name] for a in axes) for name in axes[0]}
     p = ConvProblem(
         3, 2, 1, 2, 3, values["size"], values["kernel"], values["stride"], values["dilation"], values["gap"],
@@ -189,9 +189,9 @@ def test_folding_keeps_the_result(axes):
         return
     rng = np.random.default_rng(0)
     x, w = rng.integers(-9, 9, p.x_shape), rng.integers(-9, 9, p.w_shape)
-    folded = p.folded()
+    folded = p.folded(kernels)
     y = evaluate(p, x, w)
-    assert folded.folded() == folded
+    assert folded.folded(kernels) == folded
     assert (folded.pixels, folded.macs, folded.taps) == (p.pixels, p.macs, p.taps)
     assert y.shape[2:] == p.out_size
     np.testing.assert_array_equal(evaluate(folded, x, w).ravel(), y.ravel())
@@ -200,10 +200,14 @@ def test_folding_keeps_the_result(axes):
 def test_folding_named():
     point = conv2d(w=(6, 4, 1, 1), dilation=3).folded()
     assert (point.in_size, point.kernel, point.dilation, point.rank) == ((1, 1, 72), (1, 1, 1), (1, 1, 1), 2)
-    tall = conv2d(w=(6, 4, 7, 1), padding=((3, 2), 0)).folded()
+    tall = conv2d(w=(6, 4, 7, 1), padding=((3, 2), 0))
+    assert tall.folded() == tall
+    tall = tall.folded(kernels=True)
     assert (tall.in_size, tall.kernel, tall.dilation) == ((1, 1, 72), (1, 1, 7), (1, 1, 8))
     assert tall.padding == ((0, 0), (0, 0), (24, 16))
-    deep = ConvProblem.of(3, (1, 4, 5, 6, 7), (6, 4, 3, 1, 1), "float32").folded()
+    deep = ConvProblem.of(3, (1, 4, 5, 6, 7), (6, 4, 3, 1, 1), "float32")
+    assert (deep.folded().in_size, deep.folded().kernel) == ((1, 5, 42), (1, 3, 1))
+    deep = deep.folded(kernels=True)
     assert (deep.in_size, deep.kernel, deep.dilation) == ((1, 1, 210), (1, 1, 3), (1, 1, 42))
     far = transposed2d(x=(1, 4, 1, 1), stride=2**62).folded()
     assert far == transposed2d(x=(1, 4, 1, 1)).folded()

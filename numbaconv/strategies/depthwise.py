@@ -29,7 +29,8 @@ from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.machine import Machine
 from numbaconv.microkernels import border as ends
 from numbaconv.microkernels import finish as ending
-from numbaconv.microkernels.border import extended_row
+from numbaconv.microkernels.border import edges, extended_row
+from numbaconv.microkernels.pack import copy_rows
 from numbaconv.microkernels.tile import ROW_TILE_HEIGHTS, row_tile
 from numbaconv.problem import ConvProblem
 from numbaconv.strategy import Plan, PlanChild, Strategy
@@ -168,7 +169,7 @@ class DepthwisePlan(Plan):
             packed_size=size, **border.words(len(pieces)), **ending.words(p.tail, p.dtype),
         )  # fmt: skip
         tasks = _tasks(p, self.channels, self.rows)
-        table, scratch = np.concatenate([np.array(pieces), border.table()]), pending + 2 * size
+        table, scratch = np.concatenate([np.array(pieces), border.table()]), pending + 2 * size + self.constants[-1]
         object.__setattr__(self, "zeros", np.zeros(p.out_channels, p.dtype))
         object.__setattr__(
             self,
@@ -197,24 +198,40 @@ def _steps(distance: int, step: int) -> int:
 steps = inline(_steps)
 
 
-def _pack(
-    scratch: Any, x: Any, volume: int, place: Any, rows: int, pairs: int, channel: int, table: Any, g: Any
-) -> None:
-    """The rows that a set of outputs reads of one plane, of one channel or two."""
-    d, h = place
-    for pair in range(pairs):
-        to = g.packed + pair * g.packed_size
-        start = volume + pair * g.in_d * g.in_h * g.in_w
-        for i in range(rows):
-            at = (d, h + i * g.dilation_h, -g.pad_w)
-            extended_row(scratch, to, x, start, at, g.packed_width, 1, channel + pair, table, g)
-            to += g.packed_width
+def make_pack(lanes: int) -> Callable[..., None]:
+    def pack(
+        scratch: Any, x: Any, volume: int, place: Any, rows: int, pairs: int, channel: int, table: Any, g: Any
+    ) -> None:
+        """The rows that a set of outputs reads of one plane, of one channel or two; rising, as one writes too much."""
+        d, h = place
+        top, bottom = rows, rows  # the rows between are those of the input, but for their ends
+        if g.loader == 0 and 0 <= d < g.in_d:
+            top = min(max(0, steps(-h, g.dilation_h)), rows)
+            bottom = min(max(top, steps(g.in_h - h, g.dilation_h)), rows)
+        width = g.packed_width
+        for pair in range(pairs):
+            to = g.packed + pair * g.packed_size
+            start = volume + pair * g.in_d * g.in_h * g.in_w
+            line = start + (d * g.in_h + h) * g.in_w
+            for i in range(top):
+                at = (d, h + i * g.dilation_h, -g.pad_w)
+                extended_row(scratch, to + i * width, x, start, at, width, 1, channel + pair, table, g)
+            source = (x, line + top * g.dilation_h * g.in_w - g.pad_w, g.dilation_h * g.in_w)
+            inside = (g.pad_w, g.pad_w + g.in_w)
+            copy_rows((scratch, to + top * width, width), source, bottom - top, inside, width, lanes)
+            for i in range(top, bottom):
+                own = line + i * g.dilation_h * g.in_w
+                edges(scratch, to + i * width, x, own, (-g.pad_w, width), 1, channel + pair, table, g)
+            for i in range(bottom, rows):
+                at = (d, h + i * g.dilation_h, -g.pad_w)
+                extended_row(scratch, to + i * width, x, start, at, width, 1, channel + pair, table, g)
 
-
-pack = inline(_pack)
+    return inline(pack, lanes)
 
 
 def make_tasks(nv_1: int, nv_2: int, lanes: int) -> Callable[..., None]:
+    pack = make_pack(lanes)
+
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
         for task in range(lo, hi):
             rest, row_block = divmod(task, g.row_blocks)

@@ -58,6 +58,7 @@ class Winograd(Strategy):
     sums_directly = False
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
+        problem = problem.folded(kernels=True)  # tiles of a 3x1 kernel may lie anywhere in long rows
         if problem.stride != (1, 1, 1):
             return f"its tiles need stride 1, not {problem.stride}"
         known = of_kernel(problem)
@@ -74,10 +75,12 @@ class Winograd(Strategy):
         return None
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
+        problem = problem.folded(kernels=True)
         blocks = fastest(problem, machine, accurate(problem), raw=False)
         return inf if blocks is None else blocks.seconds(problem, machine, Tile.of(machine, problem.dtype))
 
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
+        problem = problem.folded(kernels=True)
         return WinogradPlan.of(problem, machine, accurate(problem), plan_child(problem, self.name))
 
 
@@ -260,6 +263,20 @@ def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
 
     pixels = inline(pixels, lanes)
 
+    def columns(
+        halo: Any, to: int, x: Any, source: int, start: int, stop: int, left: int, channels: int, table: Any, g: Any
+    ) -> None:
+        """Columns ``start..stop`` of a row of a vector of channels, all beyond its ends; ``source``: of column 0."""
+        for j in range(start, stop):
+            column = ends.source(left + j, g.in_w, g.map_w, table)
+            for c in range(min(channels, lanes)):
+                if column < 0:
+                    halo[to + j * lanes + c] = table.view(np.float64)[g.value]
+                else:
+                    halo[to + j * lanes + c] = x[source - left + column + c * g.x_c]
+
+    columns = inline(columns, lanes)
+
     def fill(halo: Any, x: Any, at: int, block: Any, lines: int, channels: int, table: Any, g: Any) -> None:
         """The inputs of ``lines`` rows of tiles from ``block = (depth, row, column)`` on; ``at``: first channel in x.
 
@@ -274,20 +291,26 @@ def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
                 shared = kh - 1 if i > 0 and g.slot_step < ah else 0
                 for a in range(shared, ah):
                     h = top + a * g.dilation_h
-                    inside = (-left, g.in_w - left)
-                    if d < 0 or d >= g.in_d or h < 0 or h >= g.in_h:
+                    inside, plane = (-left, g.in_w - left), d
+                    if g.extends != 0:  # a row beyond the first or the last is one of the input again, or a constant
+                        plane, h = ends.source(d, g.in_d, g.map_d, table), ends.source(h, g.in_h, g.map_h, table)
+                    if plane < 0 or plane >= g.in_d or h < 0 or h >= g.in_h:
                         inside = (0, 0)
                     to = (z * g.slots + i * g.slot_step + a) * g.width * lanes
-                    rows, source, pitch = x, at + d * g.x_d + h * g.x_h + left * g.x_w, g.x_c
+                    rows, source, pitch = x, at + plane * g.x_d + h * g.x_h + left * g.x_w, g.x_c
                     whole = inside[0] <= 0 and inside[1] >= g.width
-                    packed = g.loader != 0 or (g.extends != 0 and not whole)
-                    if g.x_c == 1 and g.x_w != 1 and not packed:
+                    apart = g.loader != 0 or (g.extends != 0 and (inside[1] == 0 or (g.x_w != 1 and not whole)))
+                    if g.x_c == 1 and g.x_w != 1 and not apart:
                         pixels(halo, to, x, source, inside, channels, g)
                         continue
-                    if packed or g.x_w != 1:
-                        stage(halo, x, at, (d, h, left), channels, table, g)
+                    apart = apart or g.x_w != 1
+                    if apart:
+                        stage(halo, x, at, (d, top + a * g.dilation_h, left), channels, table, g)
                         rows, source, pitch, inside = halo, g.staged_rows, g.staged_pitch, (0, g.width)
                     channels_to_lanes((halo, to), (rows, source, pitch), inside, g.width, channels, lanes)
+                    if g.extends != 0 and not apart:
+                        columns(halo, to, x, source, 0, min(inside[0], g.width), left, channels, table, g)
+                        columns(halo, to, x, source, max(inside[1], 0), g.width, left, channels, table, g)
 
     return inline(fill, mh, kh, lanes)
 
