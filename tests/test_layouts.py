@@ -171,7 +171,10 @@ def test_dtypes(name, numbers, dtype):
     for plan in (False, True):
         y = call(case, x, w, b.astype(w.dtype), numbers(case), plan=plan)
         assert y.dtype == expected.dtype
-        np.testing.assert_array_equal(y, expected)
+        if y.dtype.kind in "biu":
+            np.testing.assert_array_equal(y, expected)
+        else:  # one of the two may be winograd's
+            np.testing.assert_allclose(y, expected, rtol=2e-3, atol=5e-3)
 
 
 @pytest.mark.parametrize("numbers", [last, last_to_first])
