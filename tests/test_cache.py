@@ -81,7 +81,7 @@ for name, dtype in product(NAMES, ("float32", "complex64", "int64")):
             break
 print(KernelFile.hits, KernelFile.misses)
 """
-    python("-c", program)
+    python("-c", program, timeout=600)
     hits, misses = map(int, python("-c", program).stdout.split())
     assert misses == 0 and hits >= len(NAMES)
 
@@ -98,9 +98,9 @@ Simd.broadcast = broadcast
 plain = make_panel_sweep
 def make_panel_sweep(mr, nv, lanes):
     once = plain(mr, nv, lanes)
-    def twice(y, w, panel, x, b, table, terms, rows, count, first):
-        once(y, w, panel, x, b, table, terms, rows, count, first)
-        once(y, w, panel, x, b, table, terms, rows, count, 0)
+    def twice(y, w, panel, x, b, table, terms, rows, count, first, most):
+        once(y, w, panel, x, b, table, terms, rows, count, first, most)
+        once(y, w, panel, x, b, table, terms, rows, count, 0, most)
     return inline(twice, mr, nv, lanes)
 """),
     # the places of the words in the record that compiled code reads

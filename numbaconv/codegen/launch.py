@@ -49,7 +49,8 @@ def scratch(dtype: np.dtype[Any], size: int) -> np.ndarray:
         buffers = _own.buffers = {}
     found = buffers.get(dtype)
     if found is None or found.size < size:
-        raw = np.empty(size * dtype.itemsize + 64, np.uint8)
+        # Lanes beyond a row are summed and dropped: in plain Python, whatever lay there would warn of an overflow.
+        raw = (np.zeros if DISABLED else np.empty)(size * dtype.itemsize + 64, np.uint8)
         start = -raw.ctypes.data % 64
         found = buffers[dtype] = raw[start : start + size * dtype.itemsize].view(dtype)
     return found

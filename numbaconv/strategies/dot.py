@@ -132,7 +132,7 @@ class DotPlan(Plan):
             _tasks(p, self.chunk),
             p.macs,
             p.pixels * (p.terms + (self.chunk if p.tail and p.tail.moves else 0)),
-            places(p),
+            places(p).ravel(),
             g,
         )
         object.__setattr__(self, "work", work)
