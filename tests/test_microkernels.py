@@ -10,11 +10,12 @@ from itertools import product
 import numba
 import numpy as np
 import pytest
+from called import compiled as callable_of
 from processes import ZEN3, python
 
 from numbaconv import machine
 from numbaconv.codegen import host
-from numbaconv.codegen.jit import DISABLED, inline
+from numbaconv.codegen.jit import DISABLED
 from numbaconv.microkernels.pack import copy_rows, gather_rows, split_rows
 from numbaconv.microkernels.sweep import make_sweep
 from numbaconv.microkernels.tile import ROW_TILE_HEIGHTS, TILES, Tile, gemm_column, row_tile, spare_column
@@ -104,7 +105,7 @@ class Operands:
 def test_tile(dtype, mr, nv, lanes):
     """All rows 1..mr; the last vector, or one in the middle, of any count 0..lanes."""
     tile = make_tile(mr, nv, lanes)
-    compiled = inline(tile, "test", dtype, mr, nv, lanes)
+    compiled = callable_of(tile, "test", dtype, mr, nv, lanes)
     ragged = [[lanes] * (nv - 1) + [count] for count in range(lanes + 1)]
     ragged += [[count] + [lanes] * (nv - 1) for count in (1, lanes - 1)] + [[1] * nv]
     for rows, counts in product(range(1, mr + 1), ragged):
@@ -130,7 +131,7 @@ def test_sweep(dtype, mr, nv, lanes):
         sweep((y, y_base, y_row), (w, w_base, w_row, w_row), (x, x_base), (b, b_base), (table, vectors, taps),
               terms, rows, count, first)  # fmt: skip
 
-    compiled = inline(all_rows, "test", dtype, mr, nv, lanes)
+    compiled = callable_of(all_rows, "test", dtype, mr, nv, lanes)
     for rows, count in product(range(1, 2 * mr + 2), (*range(1, nv + 3), 2 * nv + 1)):
         first = (rows + count) % 2
         operands = Operands(dtype, lanes, rows, [lanes] * (count - 1) + [1 + (rows * count) % lanes], 3, rows)
@@ -147,7 +148,7 @@ def test_spare_column(dtype, mr, nv, lanes, count):
     def column(y, w, x, b, terms, rows, first):
         spare_column((y, 3, 9), (w, 1, terms), (x, 5, 7), (b, 2), terms, rows, first, mr, count, lanes)
 
-    compiled = inline(column, "test", dtype, mr, count, lanes)
+    compiled = callable_of(column, "test", dtype, mr, count, lanes)
     rng = np.random.default_rng(0)
     for rows, terms, first in product((1, mr, 2 * mr + 1), (0, 1, 2, 3, 16, 37), (0, 1)):
         panels = -(-rows // mr) * mr
@@ -169,7 +170,7 @@ def test_row_tile(dtype, stride, nv, pairs, height):
         row_tile((y, 2, y_row), (w, 1, taps), (x, 3, x_row), (b, 1), pitch, inside, rows, count, height, taps, dilation,
                  first, pairs, stride, nv, lanes)  # fmt: skip
 
-    compiled = inline(tile, "test", dtype, stride, nv, pairs, height)
+    compiled = callable_of(tile, "test", dtype, stride, nv, pairs, height)
     rng = np.random.default_rng(0)
     for rows, count in product((1, nv - 1, nv, nv + 2), (1, lanes - 1, lanes, 2 * lanes + 3)):
         for taps, dilation, first, (top, low, left, right) in (
@@ -195,7 +196,7 @@ def test_row_tile(dtype, stride, nv, pairs, height):
 
 def compare(call, dtype, arrays, *arguments):
     """Compiled and plain, on the same memory, all of which must come out the same."""
-    compiled = inline(call, "test", dtype)
+    compiled = callable_of(call, "test", dtype)
     for at in arguments:
         plain, fast = arrays[0].copy(), arrays[0].copy()
         call(plain, *arrays[1:], *at)
@@ -277,7 +278,7 @@ def test_inner_loop_is_nothing_but_fma(dtype, mr, nv, lanes):
     """mr*nv fma's on whole vectors for each term, and neither an accumulator nor a pointer that lives on the stack."""
     arm = platform.machine().lower() in ("aarch64", "arm64")
     element, words = numba.from_dtype(np.dtype(dtype))[::1], numba.int64[::1]
-    compiled = inline(make_tile(mr, nv, lanes), "assembly", dtype, mr, nv, lanes)
+    compiled = callable_of(make_tile(mr, nv, lanes), "assembly", dtype, mr, nv, lanes)
     integer = numba.int64
     compiled.compile((element,) * 4 + (words, numba.types.UniTuple(integer, 6), numba.types.UniTuple(integer, 2))
                      + (integer,) * 3)  # fmt: skip

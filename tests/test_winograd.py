@@ -7,13 +7,13 @@ import pickle
 import numpy as np
 import pytest
 import reference
+from called import compiled as callable_of
 from cases import Case, reference_geometry
 from tolerance import assert_close
 
 import numbaconv
 from numbaconv import machine, planner
 from numbaconv.blocking.tiles import VARIANTS, Variant, accurate, fewest_terms
-from numbaconv.codegen.jit import inline
 from numbaconv.codegen.transforms import transform
 from numbaconv.microkernels.panels import make_multiply
 from numbaconv.microkernels.tile import Tile
@@ -72,7 +72,7 @@ def assert_same(call, arrays, *constants):
     """A kernel's plain meaning and its compiled form do the same to copies of ``arrays``."""
     plain, compiled = ([array.copy() for array in arrays] for _ in range(2))
     call(*plain)
-    inline(call, "test", arrays[0].dtype, *constants)(*compiled)
+    callable_of(call, "test", arrays[0].dtype, *constants)(*compiled)
     for a, b in zip(plain, compiled, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
 
@@ -89,7 +89,7 @@ def test_channels_to_lanes_and_back(dtype):
 
     rng = np.random.default_rng(0)
     source, target = (rng.standard_normal(size).astype(dtype) for size in (70 + 60 * lanes, 4000))
-    compiled = inline(there, "test", dtype), inline(back, "test", dtype)
+    compiled = callable_of(there, "test", dtype), callable_of(back, "test", dtype)
     for width, lo, hi in ((1, 0, 1), (5, 2, 4), (lanes, -3, 40), (lanes + 7, 1, lanes + 3), (40, 3, 3), (9, -9, 0)):
         for channels in (1, lanes - 1, lanes, lanes + 5):
             plain, fast = target.copy(), target.copy()
@@ -140,7 +140,7 @@ def test_products(dtype):
     def compiled(y, left, right, tiles, first, width):
         multiply((y, 3, pitch), (left, 4, 11), (right, 1), terms, tiles, first, width)
 
-    fast = inline(compiled, "test", dtype)
+    fast = callable_of(compiled, "test", dtype)
     for tiles in range(1, 2 * tile.mr + 3):
         for width in range(1, tile.nv + 1):
             first, y = tiles % 2, before.copy()
