@@ -387,7 +387,8 @@ def prepare(
         together = stored(read, result)
     if bias is not None:
         bias = bias_of(bias, problem, result, images).copy()
-    thread_count(num_threads)
+    if num_threads is not None:
+        num_threads = thread_count(num_threads)
     strict = is_strict(options)
     copied = np.array(weight, kept(weight.dtype, result), order="C").reshape(problem.w_shape)
     return _prepared(problem, copied, bias, options.get("strategy"), strict, num_threads, shape, together.name)

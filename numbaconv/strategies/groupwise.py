@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil, log2
 from typing import Any
 
 import numpy as np
 
-from numbaconv.blocking import tiled
+from numbaconv.blocking import tiled, weights
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.machine import Machine
@@ -134,6 +135,7 @@ class Cut:
         return self.tasks * work * uneven / (machine.clock * 1e9)
 
 
+@lru_cache(1024)  # asked for the cost, then for the plan
 def cut(problem: ConvProblem, machine: Machine) -> Cut:
     """The tallest blocks that stay in the second cache, or the largest of a single row, evened out."""
     lanes, size = machine.lanes(problem.dtype), 8 if problem.dtype == "float64" else 4
@@ -141,14 +143,6 @@ def cut(problem: ConvProblem, machine: Machine) -> Cut:
     options = sorted({ceil(out_h / n) for n in range(1, out_h + 1)}, reverse=True)
     fitting = [rows for rows in options if Cut(problem, lanes, rows).size * size <= min(SCRATCH, NEAR * machine.l2)]
     return min((Cut(problem, lanes, rows) for rows in fitting[:4] or [1]), key=lambda one: one.seconds(machine))
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The user's weights, or those with groups in the lanes."""
-
-    flat: np.ndarray
-    packed: bool
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,8 +172,8 @@ class GroupwisePlan(Plan):
         at = np.arange(c.rows)[:, None] * (p.stride[1] * c.pitch) + np.arange(out_w) * p.stride[2]
         tables = {"places": places, "taps": planes + (down + along) * lanes, "pixels": at * lanes}
         starts = dict(zip(tables, np.cumsum([0] + [t.size for t in tables.values()]).tolist(), strict=False))
-        weights = c.halo + 2 * c.sums
-        bias = weights + (0 if packed else outer * p.terms * lanes + lanes * lanes)
+        own = c.halo + 2 * c.sums
+        bias = own + (0 if packed else outer * p.terms * lanes + lanes * lanes)
         size = bias + outer * lanes
         g = KERNEL.geometry(
             **starts, raw=int(not packed), groups=p.groups, group_in=inner, group_out=outer, terms=p.terms,
@@ -187,26 +181,26 @@ class GroupwisePlan(Plan):
             kernel_d=p.kernel[0], stride_d=p.stride[0], stride_h=p.stride[1], dilation_d=p.dilation[0],
             pad_d=p.padding[0][0], pad_h=p.padding[1][0], lane_blocks=ceil(p.groups / lanes),
             block_rows=c.rows, row_blocks=c.row_blocks, in_rows=c.in_rows, pitch=c.pitch, plane=c.plane, halo=c.halo,
-            sums=c.sums, weights=weights, bias=bias, whole=int(kept.all()), **ending.words(p.tail, p.dtype, size),
+            sums=c.sums, weights=own, bias=bias, whole=int(kept.all()), **ending.words(p.tail, p.dtype, size),
         )  # fmt: skip
         if p.tail and p.tail.moves:
             size += c.rows * out_w * lanes
         table = np.concatenate([t.ravel() for t in tables.values()])
         return launch.Work(KERNEL, p.dtype, (*self.pixels, lanes), c.tasks, WEIGHT * p.macs, size, table, g)
 
-    def pack(self, weight: np.ndarray) -> Weights:
+    def pack(self, weight: np.ndarray) -> weights.Weights:
         """``(blocks of groups, out/groups, terms, lanes)``; lanes without a group are zero."""
         p, lanes = self.problem, self.cut.lanes
         blocks, outer = ceil(p.groups / lanes), p.out_channels // p.groups
         flat = np.zeros((blocks * lanes, outer * p.terms), p.dtype)
         flat[: p.groups] = weight.reshape(p.groups, -1)
-        return Weights(np.ascontiguousarray(flat.reshape(blocks, lanes, -1).swapaxes(1, 2)).reshape(-1), True)
+        return weights.Weights(np.ascontiguousarray(flat.reshape(blocks, lanes, -1).swapaxes(1, 2)).reshape(-1), True)
 
-    def borrow(self, weight: np.ndarray) -> Weights:
-        return Weights(np.ascontiguousarray(weight).reshape(-1), False)
+    def borrow(self, weight: np.ndarray) -> weights.Weights:
+        return weights.borrow(weight)
 
     def run(
-        self, x: np.ndarray, weight: Weights, bias: np.ndarray | None, y: np.ndarray, threads: int,
+        self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int,
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         work = self.works.get(weight.packed)
@@ -252,11 +246,11 @@ def make_tasks(nv_2: int, nv_1: int, lanes: int) -> Callable[..., None]:
             channels, lines = min(lanes, g.groups - group), min(g.block_rows, g.out_h - row)
             count = lines * g.out_w
             fill(scratch, x, (image * g.groups + group) * g.group_in, channels, depth, row, table, g)
-            weights, w_at = w, block * lanes * g.group_out * g.terms
+            kernels, w_at = w, block * lanes * g.group_out * g.terms
             if g.raw:
                 each = g.group_out * g.terms
                 channels_to_lanes((scratch, g.weights), (w, group * each, each), (0, each), each, channels, lanes)
-                weights, w_at = scratch, g.weights
+                kernels, w_at = scratch, g.weights
             for o in range(g.group_out):
                 for lane in range(lanes):
                     scratch[g.bias + o * lanes + lane] = b[(group + min(lane, channels - 1)) * g.group_out + o]
@@ -264,7 +258,7 @@ def make_tasks(nv_2: int, nv_1: int, lanes: int) -> Callable[..., None]:
             while o < g.group_out:
                 several = 2 if o + 1 < g.group_out else 1
                 out = (scratch, g.halo, g.sums)
-                kernel, bias = (weights, w_at + o * g.terms * lanes, g.terms * lanes), (scratch, g.bias + o * lanes)
+                kernel, bias = (kernels, w_at + o * g.terms * lanes, g.terms * lanes), (scratch, g.bias + o * lanes)
                 if several == 2:
                     group_tile(out, (scratch, 0), kernel, bias, (table, g.pixels, g.taps), g.terms, count, 2, nv_2,
                                lanes)  # fmt: skip

@@ -8,6 +8,7 @@ Wins wherever there are such taps: a dilation of 36 on a map of 33x33 leaves one
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class Trimmed(Strategy):
         return TrimmedPlan(problem, self.name, useful_taps(problem), plan_child(trim(problem), self.name))
 
 
+@lru_cache(1024)  # asked whether there are any others, for the cost, and for the plan
 def useful_taps(problem: ConvProblem) -> tuple[tuple[int, int], ...]:
     """Per axis: (first, one behind the last) of the taps that some output reads an input through; one at least."""
     found = []
@@ -59,16 +61,11 @@ def useful_taps(problem: ConvProblem) -> tuple[tuple[int, int], ...]:
 
 def trim(problem: ConvProblem) -> ConvProblem:
     """The problem of the useful taps."""
-    taps = useful_taps(problem)
-    (depth, height, width), padding = (
-        (stop - first for first, stop in taps),
-        [
-            (lo - d * first, hi - d * (k - stop))
-            for (lo, hi), d, k, (first, stop) in zip(
-                problem.padding, problem.dilation, problem.kernel, taps, strict=True
-            )
-        ],
-    )
+    taps, padding = useful_taps(problem), []
+    axes = zip(problem.padding, problem.dilation, problem.kernel, taps, strict=True)
+    for (lo, hi), d, k, (first, stop) in axes:
+        padding.append((lo - d * first, hi - d * (k - stop)))
+    depth, height, width = (stop - first for first, stop in taps)
     return replace(problem, kernel=(depth, height, width), padding=(padding[0], padding[1], padding[2]))
 
 
