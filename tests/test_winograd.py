@@ -164,7 +164,7 @@ LAYERS = {
     "unpadded": {},
     "cropped": {"padding": ((-1, 2), (1, -2))},
     "dilated": {"padding": "same", "dilation": 2},
-    "far apart": {"padding": 3, "dilation": (2, 4)},
+    "far apart": {"padding": 2, "dilation": (2, 4)},
     "groups": {"padding": "same", "groups": 2},
 }
 
@@ -216,6 +216,60 @@ def test_results_that_overflow_only_between():
         assert_close(y, case.operation, x, w, b, padding=1)
 
 
+# ---- transposed: phases are channels --------------------------------------------------------------------------------
+
+TRANSPOSED = {
+    "k4 s2": Case((2, 40, 7, 18), (40, 9, 4, 4), {"stride": 2, "padding": 1}, transposed=True),
+    "k4 s2, uneven padding": Case(
+        (1, 40, 9, 7), (40, 9, 4, 4), {"stride": 2, "padding": ((0, 3), (2, 1))}, transposed=True
+    ),
+    "k4 s2, groups": Case((1, 80, 5, 6), (80, 3, 4, 4), {"stride": 2, "padding": 1, "groups": 2}, transposed=True),
+    "k5 s2, weights missing": Case(
+        (1, 80, 8, 9), (80, 5, 5, 5), {"stride": 2, "padding": 2, "output_padding": 1}, transposed=True
+    ),
+    "k2x6 s1x3, one output": Case(
+        (1, 40, 9, 11), (40, 1, 2, 6), {"stride": (1, 3), "padding": (0, 1)}, transposed=True
+    ),
+    "k4 s2, 1-D": Case((2, 40, 50), (40, 9, 4), {"stride": 2, "padding": 1}, transposed=True),
+    "k16 s8, 1-D": Case((1, 40, 33), (40, 9, 16), {"stride": 8, "padding": 4}, transposed=True),
+    "3-D": Case((1, 60, 3, 5, 6), (60, 5, 2, 4, 4), {"stride": (1, 2, 2), "padding": (0, 1, 1)}, transposed=True),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_transposed(name, dtype):
+    case = TRANSPOSED[name]
+    x, w, b = case.arrays(dtype)
+    for y in (case.plan(w, b, strategy="winograd")(x), case.call(x, w, b, strategy="winograd")):
+        assert_close(y, case.operation, x, w, b, **reference_geometry(case))
+
+
+@pytest.mark.parametrize("name", ["k4 s2", "k2x6 s1x3, one output", "k16 s8, 1-D"])
+def test_what_follows_transposed_sums(name):
+    case = TRANSPOSED[name]
+    x, w, b = case.arrays()
+    residual = np.random.default_rng(1).standard_normal(case.problem().y_shape).astype(np.float32)
+    for options in ({"activation": "relu"}, {"residual": residual}, {"residual": residual, "out_dtype": "float64"}):
+        expected = case.call(x, w, b, strategy="generic", **options)
+        y = case.call(x, w, b, strategy="winograd", **options)
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_zeros_for_missing_weights_do_not_meet_inf(bad):
+    case = TRANSPOSED["k5 s2, weights missing"]
+    x, w, b = (abs(array) + np.float32(0.5) for array in case.arrays())
+    x[0, 3, 4, 5] = bad
+    assert_close(case.plan(w, b, strategy="winograd")(x), case.operation, x, w, b, **reference_geometry(case))
+
+
+def test_phases_that_do_not_fall_into_vectors_are_refused():
+    case = Case((1, 64, 9, 9), (64, 64, 9, 9), {"stride": 3}, transposed=True)
+    with pytest.raises(ValueError, match="do not fall into whole vectors"):
+        case.plan(*case.arrays()[1:], strategy="winograd")
+
+
 # ---- accuracy --------------------------------------------------------------------------------------------------------
 
 DATA = {
@@ -231,7 +285,8 @@ def test_fewest_terms_are_enough(variant, kind):
     """With as few channels as are accepted, errors stay within direct summation's bound for the terms there are."""
     rng = np.random.default_rng(1)
     for padding in (0, "same"):
-        channels = next(c for c in range(1, 99) if variant in accurate(case_of(variant, c, padding=padding).problem()))
+        problems = ((c, case_of(variant, c, padding=padding).problem()) for c in range(1, 99))
+        channels = next(c for c, problem in problems if variant in accurate(problem, fewest_terms(problem)))
         case = case_of(variant, channels, padding=padding)
         x, w, b = DATA[kind](rng, case.x), rng.standard_normal(case.w), np.zeros(case.out_channels)
         x, w, b = (array.astype(np.float32) for array in (x, w, b))

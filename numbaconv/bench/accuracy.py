@@ -12,7 +12,7 @@ import numpy as np
 from numbaconv import machine, planner
 from numbaconv.bench import tables
 from numbaconv.bench.layers import Array
-from numbaconv.blocking.tiles import VARIANTS, Variant, accurate
+from numbaconv.blocking.tiles import VARIANTS, Variant, accurate, fewest_terms
 from numbaconv.problem import ConvProblem
 from numbaconv.strategies.winograd import WinogradPlan
 from numbaconv.strategy import Plan
@@ -37,7 +37,7 @@ def _cell(variant: Variant | None, channels: int) -> str:
     ).folded()
     plan: Plan = planner.plan(problem, "direct")
     if variant is not None:
-        if variant not in accurate(problem):
+        if variant not in accurate(problem, fewest_terms(problem)):
             return "-"
         plan = WinogradPlan.of(problem, machine.host(), [variant], plan)
     errors, shares = zip(*(_errors(problem, plan, seed) for seed in range(DRAWS)), strict=True)

@@ -44,10 +44,13 @@ class Variant(NamedTuple):
 # `fewest` is where the worst error of some 10,000 outputs is half of direct summation's bound (docs/accuracy.md).
 # Measured and left out (Zen 5, f32): F(6x6,3x3), 1.07 times as fast as F(4x4,3x3) at best (32 -> 64 at 147x147), slower
 # on all other layers, with twice its error; F(1x2,1x3), 0.7 to 0.8 of F(1x4,1x3); F(2x2,5x5), half of F(4x4,5x5).
+# (Zen 4, 8 layers) F(5x5,2x2) and F(1x5,1x2), 0.88 to 1.2 of F(3x3,2x2) and F(1x3,1x2), with eight times their error.
 VARIANTS = (
     Variant(2, 3, 2, 3, 24),
     Variant(4, 3, 4, 3, 64),
     Variant(4, 5, 4, 5, 144),
+    Variant(3, 2, 3, 2, 32),
+    Variant(1, 1, 3, 2, 24),
     Variant(1, 1, 4, 3, 32),
     Variant(1, 1, 4, 5, 48),
 )
@@ -75,9 +78,8 @@ def fewest_terms(problem: ConvProblem) -> int:
     return min(fewest, fewest * fewest * 9 // (2 * problem.terms), problem.terms * 4 // 9)
 
 
-def accurate(problem: ConvProblem) -> list[Variant]:
-    """Those whose error stays within the bound of direct summation on ordinary data."""
-    terms = fewest_terms(problem)
+def accurate(problem: ConvProblem, terms: int) -> list[Variant]:
+    """Those whose error stays within the bound of direct summation on ordinary data, for ``terms`` or more."""
     return [variant for variant in of_kernel(problem) if terms >= variant.fewest]
 
 
