@@ -90,9 +90,8 @@ def phase_weights(problem: ConvProblem, weight: np.ndarray) -> np.ndarray:
     return parts.reshape(groups, outs * prod(steps), ins, *taps)
 
 
-def join_seconds(problem: ConvProblem, machine: Machine, col_blocks: int) -> float:
-    """Predicted time on one core to put the phases side by side, rows in ``col_blocks`` parts."""
+def join_seconds(problem: ConvProblem, machine: Machine, pieces: int) -> float:
+    """Predicted time on one core to put the phases side by side, the rows of a channel in ``pieces``."""
     each = JOIN.get(problem.input_dilation[2], JOIN_ELEMENT)
-    outputs = problem.batch * problem.out_channels * problem.pixels
-    rows = problem.batch * problem.out_channels * problem.out_size[0] * problem.out_size[1] * col_blocks
-    return (outputs * each + rows * JOIN_ROW) / (machine.clock * 1e9)
+    cycles = problem.pixels * each + pieces * JOIN_ROW
+    return problem.batch * problem.out_channels * cycles / (machine.clock * 1e9)

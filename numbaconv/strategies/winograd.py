@@ -84,8 +84,10 @@ class Winograd(Strategy):
         blocks = fastest(inner, machine, accurate(inner, _fewest_terms(problem, inner)), raw=False)
         if blocks is None:
             return inf
-        join = subpixels.join_seconds(problem, machine, blocks.col_blocks) if problem.input_dilation != (1, 1, 1) else 0
-        return blocks.seconds(inner, machine, Tile.of(machine, problem.dtype)) + join
+        seconds = blocks.seconds(inner, machine, Tile.of(machine, problem.dtype))
+        if problem.input_dilation == (1, 1, 1):
+            return seconds
+        return seconds + subpixels.join_seconds(problem, machine, prod(problem.out_size[:2]) * blocks.col_blocks)
 
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
         inner = _over_tiles(problem)
