@@ -70,7 +70,8 @@ def words(problem: ConvProblem) -> dict[str, int]:
     axes = zip("dhw", problem.input_dilation, problem.out_size, _cuts(problem), strict=True)
     steps = {f"{word}_{axis}": n for axis, s, full, cut in axes for word, n in
              (("step", s), ("full", full), ("cut", cut % s))}  # fmt: skip
-    return {"phases": prod(problem.input_dilation), **steps}
+    _, lines, line = ordinary(problem).out_size
+    return {"lines": lines, "line": line, **steps}
 
 
 def phase_weights(problem: ConvProblem, weight: np.ndarray) -> np.ndarray:

@@ -64,9 +64,7 @@ class Subpixel(Strategy):
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
         inner, tile, blocks = _cut(problem, machine)
         pitch = blocks.vectors(tile.lanes) * tile.lanes
-        _, lines, line = subpixels.ordinary(problem).out_size
-        words = subpixels.words(problem) | {"pitch": pitch, "straight": int(blocks.straight), "lines": lines,
-                                            "line": line}  # fmt: skip
+        words = subpixels.words(problem) | {"pitch": pitch, "straight": int(blocks.straight)}
         waits = problem.reorders or (problem.tail and problem.tail.moves)
         row = blocks.cols * problem.input_dilation[2] + tile.lanes if waits else 0
         words |= ending.order_words(problem)  # not of the inner problem
@@ -172,17 +170,9 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                     1 if c == 0 else 0,
                     g.spare,
                 )
-            woven = g.own + g.pitch * g.chunk_rows
-            first = (depth * g.out_h + row) * g.out_w + col  # of the block's pixels, which run on from line to line
-            for i in range(0, rows, g.step_w):
-                pixel, last = first, first + lines * cols
-                while pixel < last:
-                    line, q = divmod(pixel, g.line)
-                    count = min(g.line - q, last - pixel)
-                    sums = (scratch, g.own + i * g.pitch + pixel - first, g.pitch, woven)
-                    place = (line // g.lines, line % g.lines, q)
-                    weave(y, sums, r, image, group * g.group_out + m + i, place, count, g)
-                    pixel += count
+            sums = (scratch, g.own, g.pitch, g.own + g.pitch * g.chunk_rows)
+            pixel = (depth * g.out_h + row) * g.out_w + col
+            weave(y, sums, r, image, (group * g.group_out + m, rows), (pixel, lines * cols), g)
 
     return tasks
 
@@ -191,6 +181,6 @@ KERNEL = RangeKernel(
     "subpixel",
     make_tasks,
     # Its own words first: a record that begins as another one's fields is a subtype to Numba, which warns of it.
-    f"pitch straight lines line {WEAVE_GEOMETRY} {tiled.GEOMETRY}",
+    f"pitch straight {WEAVE_GEOMETRY} {tiled.GEOMETRY}",
 )
 STRATEGY = Subpixel()

@@ -433,9 +433,8 @@ def make_put_phases(lanes: int) -> Callable[..., None]:
         """As that of `make_put`, where the channels are phases."""
         depth, h, left, count = block
         lanes_to_channels((scratch, g.pending, g.out_width), row, count, channels, lanes)
-        for i in range(0, channels, g.step_w):
-            sums = (scratch, g.pending + i * g.out_width, g.out_width, g.woven)
-            weave(y, sums, r, image, channel + i, (depth, h, left), count, g)
+        sums = (scratch, g.pending, g.out_width, g.woven)
+        weave(y, sums, r, image, (channel, channels), ((depth * g.out_h + h) * g.out_w + left, count), g)
 
     return inline(put, lanes)
 
