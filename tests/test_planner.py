@@ -27,7 +27,7 @@ MACHINES = {
 LAYERS = {
     "resnet stem": (conv((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3), "direct", "im2col"),
     "resnet 56 3x3": (conv((1, 64, 56, 56), (64, 64, 3, 3), padding=1), "winograd", "winograd"),
-    "resnet 56 3x3 s2": (conv((1, 128, 56, 56), (128, 128, 3, 3), stride=2, padding=1), "im2col", "im2col"),
+    "resnet 56 3x3 s2": (conv((1, 128, 56, 56), (128, 128, 3, 3), stride=2, padding=1), "winograd", "winograd"),
     "resnet 14 3x3": (conv((1, 256, 14, 14), (256, 256, 3, 3), padding=1), "winograd", "winograd"),
     "resnet 7 3x3": (conv((1, 512, 7, 7), (512, 512, 3, 3), padding=1), "winograd", "winograd"),
     "resnet 56 1x1": (conv((1, 64, 56, 56), (256, 64, 1, 1)), "pointwise", "pointwise"),

@@ -14,7 +14,7 @@ from tolerance import assert_close
 import numbaconv
 from numbaconv import machine, planner
 from numbaconv.blocking.tiles import VARIANTS, Variant, accurate, fewest_terms
-from numbaconv.codegen.transforms import transform
+from numbaconv.codegen.transforms import products, transform
 from numbaconv.microkernels.panels import make_multiply
 from numbaconv.microkernels.tile import Tile
 from numbaconv.microkernels.winograd import (
@@ -47,25 +47,31 @@ def results(case, variant, x, w, b):
 
 
 def case_of(variant: Variant, channels, **geometry):
-    """A small layer of that kernel: tiles and vectors of channels are not all whole."""
+    """A small layer of that kernel and stride: tiles and vectors of channels are not all whole."""
     x, kernel = (
         ((2, channels, 11, 21), (variant.kh, variant.kw)) if variant.kh > 1 else ((2, channels, 83), (variant.kw,))
     )
+    if variant.stride > 1 and geometry.get("padding") == "same":
+        geometry["padding"] = variant.kw // 2
+    geometry = {"stride": variant.stride, **geometry}
     return Case(x, (38, channels // geometry.get("groups", 1), *kernel), geometry)
 
 
 # ---- transforms and microkernels -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("m", "k"), [(m, k) for m in range(1, 7) for k in range(1, 8) if m + k <= 9])
-def test_transform_is_a_correlation(m, k):
-    a, b, g = (np.array(matrix) for matrix in transform(m, k))
+@pytest.mark.parametrize(
+    ("m", "k", "stride"),
+    [(m, k, s) for m in range(1, 7) for k in range(1, 8) for s in (1, 2, 3) if m + k <= 9 and s <= k],
+)
+def test_transform_is_a_correlation(m, k, stride):
+    a, b, g = (np.array(matrix) for matrix in transform(m, k, stride))
     rng = np.random.default_rng(m + k)
-    d, w = rng.integers(-4, 5, m + k - 1), rng.integers(-4, 5, k)
-    np.testing.assert_allclose(a @ ((g @ w) * (b @ d)), np.correlate(d, w), atol=1e-10)
+    d, w = rng.integers(-4, 5, products(m, k, stride)), rng.integers(-4, 5, k)
+    np.testing.assert_allclose(a @ ((g @ w) * (b @ d)), np.correlate(d, w)[::stride], atol=1e-10)
 
 
-DTYPED = [(size, "float32") for size in SIZES] + [((4, 3, 4, 3), "float64")]
+DTYPED = [(size, "float32") for size in SIZES] + [((4, 3, 4, 3, 1), "float64")]
 
 
 def assert_same(call, arrays, *constants):
@@ -106,20 +112,20 @@ def test_channels_to_lanes_and_back(dtype):
 
 @pytest.mark.parametrize(("sizes", "dtype"), DTYPED)
 def test_transforms_of_a_tile(sizes, dtype):
-    mh, kh, mw, kw = sizes
-    lanes, points = machine.host().lanes(dtype), (mh + kh - 1) * (mw + kw - 1)
+    mh, kh, mw, kw, stride = sizes
+    lanes, points = machine.host().lanes(dtype), products(mh, kh, stride) * products(mw, kw, stride)
 
     def call(target, source, out, check):
-        winograd_input((target, 5, 2 * lanes), (source, 1, 12 * lanes, lanes), mh, kh, mw, kw, lanes)
-        winograd_weights((target, 5 + lanes, 2 * lanes), (source, 3), mh, kh, mw, kw, lanes)
+        winograd_input((target, 5, 2 * lanes), (source, 1, 12 * lanes, lanes), mh, kh, mw, kw, stride, lanes)
+        winograd_weights((target, 5 + lanes, 2 * lanes), (source, 3), mh, kh, mw, kw, stride, lanes)
         winograd_output(
-            (out, 2, 8 * lanes, lanes), (target, 5, 2 * lanes), (source, 9), (check, 1), mh, kh, mw, kw, lanes
+            (out, 2, 8 * lanes, lanes), (target, 5, 2 * lanes), (source, 9), (check, 1), mh, kh, mw, kw, stride, lanes
         )
 
     rng = np.random.default_rng(0)
     sizes = (5 + 2 * points * lanes, 12 * 12 * lanes, 2 + 8 * 8 * lanes)
     arrays = [rng.standard_normal(size).astype(dtype) for size in sizes] + [np.zeros(1 + lanes, dtype)]
-    assert_same(call, arrays, mh, kh, mw, kw)
+    assert_same(call, arrays, mh, kh, mw, kw, stride)
     arrays[1][1 + lanes + 2] = np.inf  # not finite in one lane only
     with np.errstate(invalid="ignore"):
         call(*arrays)
@@ -169,8 +175,16 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@variants()
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        (variant, name)
+        for variant in VARIANTS
+        for name in LAYERS
+        if variant.stride == 1 or "dilation" not in LAYERS[name]
+    ],
+    ids=str,
+)
 def test_variant(variant, name):
     geometry = dict(LAYERS[name])
     if variant.kh == 1:
@@ -181,11 +195,18 @@ def test_variant(variant, name):
         assert_close(y, case.operation, x, w, b, **reference_geometry(case))
 
 
+def test_depth_of_a_stride():
+    case = Case((1, 40, 7, 9, 12), (20, 40, 3, 3, 3), {"padding": 1, "stride": 2, "dilation": (2, 1, 1)})
+    x, w, b = case.arrays()
+    for y in (case.plan(w, b, strategy="winograd")(x), case.call(x, w, b, strategy="winograd")):
+        assert_close(y, case.operation, x, w, b, **reference_geometry(case))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_depth_and_blocks(dtype):
     """Planes of the kernel are terms; more channels than a block holds, more outputs than a chunk."""
     case = Case((1, 130, 4, 6, 9), (90, 130, 3, 3, 3), {"padding": 1, "dilation": (1, 2, 1)})
-    variant = next(variant for variant in VARIANTS if variant.sizes == (4, 3, 4, 3))
+    variant = next(variant for variant in VARIANTS if variant.sizes == (4, 3, 4, 3, 1))
     x, w, b = case.arrays(dtype)
     for y in results(case, variant, x, w, b):
         assert_close(y, case.operation, x, w, b, **reference_geometry(case))

@@ -2,7 +2,7 @@
 
     U = G w G'      V = B d B'      M[n, tile, o] = sum_c V[n, tile, c] * U[n, c, o]      y = b + A M A'
 
-Tiles of (mh + kh - 1) x (mw + kw - 1) inputs overlap and give mh x mw outputs each; `blocking.tiles` says which there
+Tiles of inputs overlap and give mh x mw outputs each; `blocking.tiles` says which there
 are. The lanes of a vector are channels, so a tile may lie anywhere: with a dilation, its inputs and outputs are that
 far apart. A kernel of depth adds its planes to the channels. Weights are transformed in the plan; in a plain call, each
 task transforms those it needs, a panel at a time. Of a transposed problem, the phases are output channels.
@@ -40,6 +40,7 @@ from numbaconv.blocking.tiles import (
 )
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel, inline
+from numbaconv.codegen.transforms import products
 from numbaconv.machine import Machine
 from numbaconv.microkernels import border as ends
 from numbaconv.microkernels import finish as ending
@@ -67,11 +68,12 @@ class Winograd(Strategy):
         refusal = _why_not_phases(problem, machine) or tiled.why_not(inner, packs=True)
         if refusal is not None:
             return refusal
-        if inner.stride != (1, 1, 1):
-            return f"its tiles need stride 1, not {inner.stride}"
         known = of_kernel(inner)
         if not known:
-            return f"it has no transform of {inner.kernel[1]}x{inner.kernel[2]} kernels"
+            kernel, stride = ("x".join(map(str, sizes[1:])) for sizes in (inner.kernel, inner.stride))
+            return f"it has no transform of {kernel} kernels of stride {stride}"
+        if max(inner.stride[1:]) > 1 and inner.dilation[1:] != (1, 1):
+            return f"its tiles of a stride have no dilation, not {inner.dilation}"
         terms, fewest = _fewest_terms(problem, inner), min(variant.fewest for variant in known)
         if terms < fewest:
             return f"its error is that of a sum of {fewest} terms or more, and an output at the border has {terms}"
@@ -161,10 +163,9 @@ class WinogradPlan(Plan):
         layout, (high, wide) = Layout.of(p, blocks, tile), axes(p, variant)
         points, products, out, panel, bias, size = layout.places(variant.points)
         stops = (  # the last tiles reach beyond the last outputs
-            p.out_size[0] + (p.kernel[0] - 1) * p.dilation[0],
-            (high.total - 1) + (high.total - 1) // high.d * (variant.mh - 1) * high.d
-            + (variant.mh + variant.kh - 2) * high.d + 1,
-            (blocks.col_blocks - 1) * blocks.cols * variant.mw + layout.width,
+            (p.out_size[0] - 1) * p.stride[0] + (p.kernel[0] - 1) * p.dilation[0] + 1,
+            high.start(high.total - 1) * variant.strides[0] + (variant.inputs[0] - 1) * high.d + 1,
+            (blocks.col_blocks - 1) * blocks.cols * variant.mw * variant.stride + layout.width,
         )  # fmt: skip
         depth, down, along = (stop - lo for stop, (lo, _) in zip(stops, p.padding, strict=True))
         border = Border(p, (depth, down, along))
@@ -176,7 +177,7 @@ class WinogradPlan(Plan):
             **self._weights(blocks), groups=p.groups, raw=int(blocks.raw),
             in_d=p.in_size[0], in_h=p.in_size[1], in_w=p.in_size[2],
             out_d=p.out_size[0], out_h=p.out_size[1], out_w=p.out_size[2],
-            dilation_d=p.dilation[0], dilation_h=high.d, dilation_w=wide.d,
+            stride_d=p.stride[0], dilation_d=p.dilation[0], dilation_h=high.d, dilation_w=wide.d,
             pad_d=p.padding[0][0], pad_h=p.padding[1][0], pad_w=p.padding[2][0],
             tile_rows=high.total, tile_cols=wide.total, block_rows=blocks.rows, block_cols=blocks.cols,
             row_blocks=blocks.row_blocks, col_blocks=blocks.col_blocks, chunks=blocks.chunks,
@@ -274,10 +275,10 @@ def make_place(points: int, nv: int, lanes: int) -> Callable[..., Any]:
     return inline(place, points, nv, lanes)
 
 
-def make_weights(mh: int, kh: int, mw: int, kw: int, nv: int, lanes: int) -> Callable[..., None]:
+def make_weights(mh: int, kh: int, mw: int, kw: int, stride: int, nv: int, lanes: int) -> Callable[..., None]:
     """A task is one vector of output channels of a group; x are the weights, y the transformed ones."""
-    place = make_place((mh + kh - 1) * (mw + kw - 1), nv, lanes)
-    transform_weights = make_transform_weights(mh, kh, mw, kw, lanes, CHANNELS)
+    place = make_place(products(mh, kh, stride) * products(mw, kw, stride), nv, lanes)
+    transform_weights = make_transform_weights(mh, kh, mw, kw, stride, lanes, CHANNELS)
 
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
         terms = g.group_in * g.planes * kh * kw
@@ -293,8 +294,8 @@ def make_weights(mh: int, kh: int, mw: int, kw: int, nv: int, lanes: int) -> Cal
     return tasks
 
 
-def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
-    ah = mh + kh - 1
+def make_fill(mh: int, kh: int, stride: int, lanes: int) -> Callable[..., None]:
+    ah, down = products(mh, kh, stride), stride if kh > 1 else 1
 
     def stage(scratch: Any, x: Any, at: int, place: Any, channels: int, table: Any, g: Any) -> None:
         """A row of a vector of channels, its border and conversion done."""
@@ -338,8 +339,8 @@ def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
             d = depth + z * g.dilation_d
             for i in range(lines):
                 line = row + i
-                top = line + line // g.dilation_h * (mh - 1) * g.dilation_h - g.pad_h
-                shared = kh - 1 if i > 0 and g.slot_step < ah else 0
+                top = (line + line // g.dilation_h * (mh - 1) * g.dilation_h) * down - g.pad_h
+                shared = kh - down if i > 0 and g.slot_step < ah else 0
                 for a in range(shared, ah):
                     h = top + a * g.dilation_h
                     inside, plane = (-left, g.in_w - left), d
@@ -363,10 +364,10 @@ def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
                         columns(halo, to, x, source, 0, min(inside[0], g.width), left, channels, table, g)
                         columns(halo, to, x, source, max(inside[1], 0), g.width, left, channels, table, g)
 
-    return inline(fill, mh, kh, lanes)
+    return inline(fill, mh, kh, stride, lanes)
 
 
-def make_transform(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[..., None]:
+def make_transform(mh: int, kh: int, mw: int, kw: int, stride: int, lanes: int) -> Callable[..., None]:
     def transform(scratch: Any, c: int, padded: int, lines: int, cols: int, g: Any) -> None:
         """The points of all tiles of a block, for the vector of channels from ``c`` on; planes lie ``padded`` apart."""
         for z in range(g.planes):
@@ -374,11 +375,11 @@ def make_transform(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[.
                 slot = (z * g.slots + i * g.slot_step) * g.width
                 term = g.points + i * cols * g.term_row + z * padded + c
                 for j in range(cols):
-                    left = j + j // g.dilation_w * (mw - 1) * g.dilation_w
+                    left = (j + j // g.dilation_w * (mw - 1) * g.dilation_w) * stride
                     source = (scratch, (slot + left) * lanes, g.width * lanes, g.dilation_w * lanes)
-                    winograd_input((scratch, term + j * g.term_row, g.point), source, mh, kh, mw, kw, lanes)
+                    winograd_input((scratch, term + j * g.term_row, g.point), source, mh, kh, mw, kw, stride, lanes)
 
-    return inline(transform, mh, kh, mw, kw, lanes)
+    return inline(transform, mh, kh, mw, kw, stride, lanes)
 
 
 def make_ends(lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
@@ -439,7 +440,7 @@ def make_put_phases(lanes: int) -> Callable[..., None]:
     return inline(put, lanes)
 
 
-def make_finish(mh: int, kh: int, mw: int, kw: int, weaves: bool, lanes: int) -> Callable[..., None]:
+def make_finish(mh: int, kh: int, mw: int, kw: int, stride: int, weaves: bool, lanes: int) -> Callable[..., None]:
     put = make_put_phases(lanes) if weaves else make_put(lanes)
 
     def finish(y: Any, scratch: Any, r: Any, block: Any, o: int, rows: int, image: int, channel: int, g: Any) -> None:
@@ -455,7 +456,7 @@ def make_finish(mh: int, kh: int, mw: int, kw: int, weaves: bool, lanes: int) ->
                     (scratch, g.products + (i * cols + j) * pitch + o, g.product),
                     (scratch, g.bias + o),
                     (scratch, g.bias + g.chunk),
-                    mh, kh, mw, kw, lanes,
+                    mh, kh, mw, kw, stride, lanes,
                 )  # fmt: skip
             line = row + i
             for n in range(mh):
@@ -464,15 +465,17 @@ def make_finish(mh: int, kh: int, mw: int, kw: int, weaves: bool, lanes: int) ->
                     source = (scratch, g.out + n * g.out_width * lanes)
                     put(y, source, scratch, r, (depth, h, left, count), min(lanes, rows - o), image, channel, g)
 
-    return inline(finish, mh, kh, mw, kw, weaves, lanes)
+    return inline(finish, mh, kh, mw, kw, stride, weaves, lanes)
 
 
-def make_tasks(mh: int, kh: int, mw: int, kw: int, weaves: bool, mr: int, nv: int, lanes: int) -> Callable[..., None]:
-    points = (mh + kh - 1) * (mw + kw - 1)
+def make_tasks(
+    mh: int, kh: int, mw: int, kw: int, stride: int, weaves: bool, mr: int, nv: int, lanes: int
+) -> Callable[..., None]:
+    points = products(mh, kh, stride) * products(mw, kw, stride)
     place, panel_width, multiply = make_place(points, nv, lanes), make_panel_width(nv), make_multiply(mr, nv, lanes)
-    transform_weights = make_transform_weights(mh, kh, mw, kw, lanes, CHANNELS)
-    fill, transform = make_fill(mh, kh, lanes), make_transform(mh, kh, mw, kw, lanes)
-    finish, (begin, tell) = make_finish(mh, kh, mw, kw, weaves, lanes), make_ends(lanes)
+    transform_weights = make_transform_weights(mh, kh, mw, kw, stride, lanes, CHANNELS)
+    fill, transform = make_fill(mh, kh, stride, lanes), make_transform(mh, kh, mw, kw, stride, lanes)
+    finish, (begin, tell) = make_finish(mh, kh, mw, kw, stride, weaves, lanes), make_ends(lanes)
 
     def prepare(scratch: Any, w: Any, o: int, left: int, width: int, c: int, channels: int, point: int, g: Any) -> None:
         """A panel of transformed weights for ``width`` vectors of outputs from ``o`` on, ``left`` of them in w."""
@@ -482,7 +485,7 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, weaves: bool, mr: int, nv: in
             transform_weights((scratch, g.panel + v * lanes, point, width), (w, first, terms, left - v * lanes),
                               scratch, channels, g.planes)  # fmt: skip
 
-    prepare = inline(prepare, mh, kh, mw, kw, lanes)
+    prepare = inline(prepare, mh, kh, mw, kw, stride, lanes)
 
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
         for task in range(lo, hi):
@@ -501,7 +504,16 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, weaves: bool, mr: int, nv: in
                 padded = (channels + lanes - 1) // lanes * lanes
                 for lane in range(0, channels, lanes):
                     at = image * g.x_n + (group * g.group_in + c + lane) * g.x_c
-                    fill(scratch, x, at, (depth - g.pad_d, row, col * mw - g.pad_w), lines, channels - lane, table, g)
+                    fill(
+                        scratch,
+                        x,
+                        at,
+                        (depth * g.stride_d - g.pad_d, row, col * mw * stride - g.pad_w),
+                        lines,
+                        channels - lane,
+                        table,
+                        g,
+                    )
                     transform(scratch, lane, padded, lines, cols, g)
                 weights, w_at, w_point = w, 0, 0
                 if not g.raw:
@@ -542,9 +554,9 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, weaves: bool, mr: int, nv: in
 KERNEL = RangeKernel(
     "winograd",
     make_tasks,
-    "groups raw group_in group_out planes block_channels chunk in_d in_h in_w out_d out_h out_w dilation_d dilation_h "
-    "dilation_w pad_d pad_h pad_w tile_rows tile_cols block_rows block_cols row_blocks col_blocks chunks slots "
-    "slot_step width out_width term_row point product points products out panel panel_point "
+    "groups raw group_in group_out planes block_channels chunk in_d in_h in_w out_d out_h out_w stride_d dilation_d "
+    "dilation_h dilation_w pad_d pad_h pad_w tile_rows tile_cols block_rows block_cols row_blocks col_blocks chunks "
+    "slots slot_step width out_width term_row point product points products out panel panel_point "
     f"bias told staged_rows staged_pitch woven {WEAVE_GEOMETRY} {ends.GEOMETRY} {ending.GEOMETRY} {ending.ORDER}",
 )
 WEIGHTS = RangeKernel("winograd-weights", make_weights, "group_in group_out planes block_channels chunk vectors")
