@@ -7,6 +7,7 @@ dtypes by `arrays`, keywords here. Nothing imports the compiler before the first
 from __future__ import annotations
 
 import operator
+from cmath import isfinite
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -172,6 +173,7 @@ class PreparedConv:
     _weight: Array
     _packed: Any
     _bias: Array | None
+    _usual: np.dtype[Any] | None  # of x and the result, where a plan reads the one and fills the other as they are
 
     def __call__(self, x: npt.ArrayLike, out: Array | None = None, residual: npt.ArrayLike | None = None) -> Array:
         """The convolution of ``x``, which has ``input_shape`` and a dtype that casts safely to the plan's.
@@ -179,6 +181,13 @@ class PreparedConv:
         ``residual`` is given where it was planned with ``residual=True``, and only there. Returns ``out`` if it is
         given, else a new array.
         """
+        if (
+            out is residual is None and type(x) is np.ndarray and x.dtype is self._usual
+            and x.shape == self.input_shape and x.flags.carray
+        ):  # fmt: skip
+            y = np.empty(self.output_shape, x.dtype)
+            self._plan.run(x, self._packed, self._bias, y, self.num_threads or thread_count(None))  # type: ignore[union-attr]
+            return y
         given = x = as_array("x", x)
         if x.shape != self.input_shape:
             raise ValueError(f"x must have the planned shape {self.input_shape}; got {x.shape}")
@@ -479,9 +488,10 @@ def _prepared(
     packed = None if plan is None else plan.pack(plan.problem.forward_weights(weight))
     sums = np.dtype(problem.dtype)
     read = dtype_of(problem.x_dtype) if problem.x_dtype else sums
+    is_usual = plan is not None and problem.tail is None and input_shape == problem.x_shape and read is sums
     return PreparedConv(
         problem, input_shape, shape, num_threads, plan, strategy, strict, dtype_of(dtype), sums, read, weight, packed,
-        bias,
+        bias, sums if is_usual else None,
     )  # fmt: skip
 
 
@@ -490,7 +500,9 @@ def _meets_padding(weight: Array, y: Array, problem: ConvProblem) -> bool:
 
     Such a weight shows in every output of its channel (and phase); only if one of each does, are the weights searched.
     """
-    return not np.isfinite(y[problem.one_of_each]).all() and not np.isfinite(weight).all()
+    some = y[problem.one_of_each]
+    # Their squares: one quick call, finite unless one of them is not, or is huge.
+    return not isfinite(np.vdot(some, some)) and not np.isfinite(weight).all()
 
 
 def _batched(y: Array, problem: ConvProblem) -> Array:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
@@ -39,7 +40,7 @@ DEFAULT_ORDER = "NC" + SPATIAL  # of the axes of x and of the result as they lie
 LARGEST = 2**62  # so that the sum of two sizes is still an int64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ConvProblem:
     """One convolution; 1-D and 2-D have leading axes of size 1, kernel 1, stride 1, dilation 1 and padding (0, 0)."""
 
@@ -66,6 +67,19 @@ class ConvProblem:
     x_order: str = DEFAULT_ORDER  # of the axes of x, depth, height and width always among them
     y_order: str = DEFAULT_ORDER  # of those of the result
 
+    def __hash__(self) -> int:  # asked for by every call, of the same problem as a rule
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._fields())
+
+    def _fields(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__dataclass_fields__)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # what is remembered beside the fields holds in this process only
+        return ConvProblem, self._fields()
+
     # ---- sizes -----------------------------------------------------------------------------------------------------
 
     @property
@@ -75,7 +89,7 @@ class ConvProblem:
             (n - 1) * step + 1 if n else 0 for n, step in zip(self.in_size, self.input_dilation, strict=True)
         )
 
-    @property
+    @cached_property
     def out_size(self) -> Triple:
         """floor((dilated input + lo + hi - dilation*(kernel-1) - 1) / stride) + 1."""
         return _triple(
@@ -105,12 +119,12 @@ class ConvProblem:
         """Weights of one kernel plane."""
         return prod(self.kernel)
 
-    @property
+    @cached_property
     def terms(self) -> int:
         """Products in the sum of one output, those in the padding included."""
         return self.in_channels // self.groups * self.taps
 
-    @property
+    @cached_property
     def pixels(self) -> int:
         """Output pixels of one image and channel."""
         return prod(self.out_size)
@@ -130,12 +144,12 @@ class ConvProblem:
         """Two for each multiply-add, as every published figure counts."""
         return 2 * self.macs
 
-    @property
+    @cached_property
     def is_empty(self) -> bool:
         """True where there is nothing to multiply, so that the result is empty or only the bias."""
         return not (self.batch and self.out_channels and self.terms and self.in_pixels)
 
-    @property
+    @cached_property
     def is_padded(self) -> bool:
         """True where a term may lie outside the input, so that it is left out."""
         return self.padding_mode == "zeros" and any(lo > 0 or hi > 0 for lo, hi in self.padding)
@@ -150,7 +164,7 @@ class ConvProblem:
         """True where elements of x are not read as they are."""
         return bool(self.x_dtype) or self.prologue is not None
 
-    @property
+    @cached_property
     def one_of_each(self) -> tuple[int | slice, ...]:
         """Index of one output of each channel and phase of the input dilation, in ``y_shape``."""
         one, every = slice(0, 1), slice(None)
@@ -190,7 +204,7 @@ class ConvProblem:
             return (self.in_channels, self.out_channels // self.groups, *self.kernel[3 - self.rank :])
         return (self.out_channels, self.in_channels // self.groups, *self.kernel[3 - self.rank :])
 
-    @property
+    @cached_property
     def y_shape(self) -> tuple[int, ...]:
         """``(batch, out_channels, *out_size)`` in the user's rank and order.
 

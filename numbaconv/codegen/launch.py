@@ -10,7 +10,7 @@ import numba
 import numpy as np
 
 from numbaconv.codegen.jit import DISABLED, Entry, RangeKernel
-from numbaconv.codegen.pool import lead_alone, pool
+from numbaconv.codegen.pool import lead_alone, leader, pool
 
 _threads: int | None = None  # what set_num_threads chose
 _own = threading.local()
@@ -34,6 +34,8 @@ def get_num_threads() -> int:
 
 def checked_threads(n: Any, argument: str = "num_threads") -> int:
     """``n`` as an int, or the error that names the argument."""
+    if type(n) is int and 1 <= n <= max_threads():
+        return n
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"{argument} must be an int, got {n!r}")
     count = n.__index__()
@@ -61,7 +63,7 @@ def _flat(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 
     One of another dtype lies as it is, its last few bytes counted as one more element.
     """
-    if array.flags.writeable and array.dtype is dtype:
+    if array.dtype is dtype and array.flags.writeable:
         return array if array.ndim == 1 else array.ravel()  # a view, in half of the time of reshape
     size = -(-array.nbytes // dtype.itemsize)
     place = (ctypes.c_char * (size * dtype.itemsize)).from_address(array.ctypes.data)
@@ -98,7 +100,8 @@ class Work:
         # Never by way of floats, which would round the words of a padding value.
         self._table, self._g = np.ascontiguousarray(table.astype(np.int64, casting="safe", copy=False)), g
         self._fixed = (g.ctypes.data, self._table.ctypes.data, self._table.size)
-        self._entry: Entry | None = None  # compiled when first run
+        self._entry: Entry | None = None  # compiled when first run, as is the leader
+        self._leader: Any = None
 
     def run(
         self, x: np.ndarray, w: np.ndarray, b: np.ndarray, y: np.ndarray, threads: int, r: np.ndarray | None = None
@@ -112,17 +115,20 @@ class Work:
         threads = 1 if self._serial else min(threads, -(-self._tasks // self._grain))
         dtype, entry = self._dtype, self._entry
         if entry is None:
+            self._leader = None if DISABLED else leader(dtype)
             entry = self._entry = self._kernel.entry(dtype, *self._constants)
         size, tasks, grain = self._scratch_size, self._tasks, self._grain
         own = scratch(dtype, size * threads)
-        # One by one, as a loop over them would take a tenth of a small call.
-        x, w, b, y = _flat(x, dtype), _flat(w, dtype), _flat(b, dtype), _flat(y, dtype)
+        # One by one, as a loop over them would take a tenth of a small call; packed weights are flat already.
+        x, b, y = _flat(x, dtype), _flat(b, dtype), _flat(y, dtype)
+        if w.ndim != 1 or w.dtype is not dtype or not w.flags.writeable:
+            w = _flat(w, dtype)
         r = b if r is None else _flat(r, dtype)
         if DISABLED:
             entry.loops(0, tasks, own[:size], x, w, b, y, r, self._table, self._g.view(np.recarray)[0])
             return
         bound: tuple[Any, ...] = (self._fixed, own, size, x, w, b, y, r)
         if threads == 1:
-            lead_alone(dtype, entry.address, tasks, *bound)
+            lead_alone(self._leader, entry.address, tasks, bound)
         else:
-            pool().lead(dtype, entry.address, tasks, grain, threads, *bound)
+            pool().lead(self._leader, entry.address, tasks, grain, threads, bound)

@@ -111,7 +111,7 @@ LEAD, SETTLED, LINGER_ON = cached(_lead, "pool-lead"), cached(_settled, "pool-se
 
 
 @lru_cache(64)
-def _leader(dtype: np.dtype[Any]) -> Any:
+def leader(dtype: np.dtype[Any]) -> Any:
     """`_lead` for arrays of ``dtype``, compiled where Ctrl-C cannot break the compiler."""
     array = numba.from_dtype(dtype)[::1]
     words = WORD[::1]
@@ -126,12 +126,13 @@ def _leader(dtype: np.dtype[Any]) -> Any:
     return LEAD
 
 
-def lead_alone(dtype: np.dtype[Any], function: int, tasks: int, *bound: Any) -> None:
+def lead_alone(leader: Any, function: int, tasks: int, bound: tuple[Any, ...]) -> None:
     """All tasks of a job, in order, by this thread."""
-    state = getattr(_own, "state", None)
-    if state is None:
+    try:
+        state = _own.state
+    except AttributeError:
         state = _own.state = np.zeros(WORDS, np.int64)
-    _leader(dtype)(state, function, tasks, tasks, 1, *bound)
+    leader(state, function, tasks, tasks, 1, *bound)
 
 
 class Pool:
@@ -143,13 +144,12 @@ class Pool:
         self._sleeps: list[threading.Lock] = []  # held by a worker that sleeps; released to wake it
         self._asleep: list[bool] = []
 
-    def lead(self, dtype: np.dtype[Any], function: int, tasks: int, grain: int, threads: int, *bound: Any) -> None:
+    def lead(self, leader: Any, function: int, tasks: int, grain: int, threads: int, bound: tuple[Any, ...]) -> None:
         """All tasks of a job, by this thread and up to ``threads - 1`` workers that come in time."""
         if not self._busy.acquire(blocking=False):
-            lead_alone(dtype, function, tasks, *bound)
+            lead_alone(leader, function, tasks, bound)
             return
         try:
-            leader = _leader(dtype)
             self._wake(threads - 1)
             try:
                 leader(self._state, function, tasks, grain, threads, *bound)
