@@ -167,8 +167,9 @@ def test_row_tile(dtype, stride, nv, pairs, height):
     lanes = HOST // SIZE[dtype]
 
     def tile(y, w, x, b, pitch, inside, rows, count, taps, dilation, first, y_row, x_row):
-        row_tile((y, 2, y_row), (w, 1, taps), (x, 3, x_row), (b, 1), pitch, inside, rows, count, height, taps, dilation,
-                 first, pairs, stride, nv, lanes)  # fmt: skip
+        beyond = (np.zeros(1, np.int64), 0, 0, 0), (x, 0, 0, 0, 0), (x, 0)
+        row_tile((y, 2, y_row), (w, 1, taps), (x, 3, x_row), (b, 1), pitch, inside, beyond, rows, count, height, taps,
+                 dilation, first, pairs, stride, 0, nv, lanes)  # fmt: skip
 
     compiled = callable_of(tile, "test", dtype, stride, nv, pairs, height)
     rng = np.random.default_rng(0)
@@ -188,6 +189,51 @@ def test_row_tile(dtype, stride, nv, pairs, height):
             expected = y.copy()
             tile(expected, w, x, b, pitch, inside, rows, count, taps, dilation, first, y_row, x_row)
             compiled(y, w, x, b, pitch, inside, rows, count, taps, dilation, first, y_row, x_row)
+            np.testing.assert_array_equal(y, expected, f"{rows} rows of {count}, {taps} taps, {inside}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("stride", "nv", "pairs"), [(1, 8, 1), (1, 4, 2), (2, 4, 1), (2, 4, 2)])
+def test_row_tile_of_lines_that_go_on(dtype, stride, nv, pairs):
+    lanes, height = HOST // SIZE[dtype], 3
+
+    def tile(y, w, x, b, words, more, pitch, inside, beyond, rows, count, taps, dilation, first, x_row):
+        start, constant, e_row, e_pitch, distance = beyond
+        row_tile((y, 0, count), (w, 0, taps), (x, start + words[0], x_row), (b, 0), pitch, inside,
+                 ((words, 1, 1, start), (more, 64, e_row, e_pitch, distance), (more, constant)), rows, count, height,
+                 taps, dilation, first, pairs, stride, 1, nv, lanes)  # fmt: skip
+
+    compiled = callable_of(tile, "test", dtype, stride, nv, pairs)
+    rng = np.random.default_rng(0)
+    for rows, count in product((1, nv, nv + 2), (1, lanes - 1, 2 * lanes + 3)):
+        for taps, dilation, first, (top, low, left, right) in (
+            (3, 1, 1, (1, 1, 1, 1)),
+            (4, 1, 0, (0, 2, 3, 0)),
+            (2, 1 if stride > 1 else 3, 1, (2, 0, 0, 2)),
+        ):
+            # As many lines as whole tiles have, of outputs that are not there too.
+            lines = (-(-rows // nv) * nv - 1) * stride + height
+            columns = (count - 1) * stride + (taps - 1) * dilation + 1
+            width, bottom = columns - left - right, (rows - 1) * stride + height - low
+            if width < 1 or bottom <= top:
+                continue
+            x_row, held = width + 3, bottom - top
+            pitch = held * x_row, height * taps, rows * count
+            x, w = integers(rng, pairs * pitch[0], dtype), integers(rng, pairs * pitch[1], dtype)
+            y, b = integers(rng, pairs * pitch[2], dtype), integers(rng, pairs, dtype)
+            # A word for tiles without a map, whose lines count from line 0; then where each line lies, if it does.
+            words = np.append(-top * x_row, (np.arange(lines) - top) * x_row)
+            outside = (np.arange(lines) < top) | (np.arange(lines) >= bottom)
+            words[1:][outside] = rng.integers(-1, held, outside.sum()) * x_row
+            words[1:][words[1:] < 0] = -1
+            ends = pairs * lines * (left + right)
+            more = integers(rng, 64 + ends + 64 + columns, dtype)
+            beyond = -left, 128 + ends - left, left + right, lines * (left + right), width
+            inside = top, bottom, left, columns - right
+            expected = y.copy()
+            arguments = words, more, pitch, inside, beyond, rows, count, taps, dilation, first, x_row
+            tile(expected, w, x, b, *arguments)
+            compiled(y, w, x, b, *arguments)
             np.testing.assert_array_equal(y, expected, f"{rows} rows of {count}, {taps} taps, {inside}")
 
 

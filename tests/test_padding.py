@@ -61,6 +61,7 @@ PACKING = {
     "direct": ((2, 5, 11, 37), (9, 5, 3, 3), {}),
     "im2col": ((2, 5, 11, 13), (9, 5, 3, 3), {"stride": 2}),
     "depthwise": ((1, 5, 19, 35), (5, 1, 3, 3), {"groups": 5}),
+    "groupwise": ((2, 19, 9, 7), (38, 1, 3, 3), {"groups": 19}),
     "winograd": ((1, 20, 13, 35), (17, 20, 3, 3), {}),
 }
 
@@ -81,6 +82,8 @@ def test_every_strategy_that_packs(strategy, mode, padding):
         ("depthwise", (2, 6, 7, 5), {"groups": 6}),  # two channels in a vector
         ("depthwise", (1, 4, 17, 33), {"groups": 4, "stride": 2}),
         ("depthwise", (1, 4, 17, 33), {"groups": 4, "dilation": 3}),
+        ("depthwise", (2, 5, 7, 8), {"groups": 5, "stride": 2}),  # the same two
+        ("groupwise", (1, 6, 17, 33), {"groups": 3, "stride": (2, 1), "dilation": (1, 3)}),
         ("direct", (1, 4, 9, 33), {"groups": 2, "stride": (2, 4), "dilation": (3, 1)}),
         ("direct", (1, 4, 9, 33), {"groups": 2, "stride": (1, 3), "dilation": (1, 2)}),
         ("im2col", (1, 4, 9, 33), {"groups": 2, "stride": (1, 2), "dilation": (5, 2)}),
@@ -92,6 +95,26 @@ def test_strides_and_dilations(strategy, x, geometry):
     # Outputs of nothing but a constant, which may be 0, are no ordinary sums to `winograd`.
     for mode in ("reflect", "replicate" if strategy == "winograd" else "constant"):
         assert_padded(x, w, ((4, 2), (3, 5)), mode, strategy=strategy, **geometry)
+
+
+@every_mode
+@pytest.mark.parametrize("strategy", ["depthwise", "groupwise"])
+def test_three_axes_of_depthwise(strategy, mode):
+    geometry = {"stride": (2, 1, 1), "groups": 4, "strategy": strategy}
+    assert_padded((1, 4, 6, 9, 20), (4, 1, 3, 3, 3), ((3, 2), (-1, 3), (4, -2)), mode, **geometry)
+
+
+@every_mode
+@pytest.mark.parametrize("padding", [1, ((12, 3), (-2, 40)), ((4, -1), (2, 0))], ids=["one", "many", "cut"])
+@pytest.mark.parametrize("step", [{}, {"stride": 2}, {"dilation": (3, 2)}], ids=["dense", "stride", "dilation"])
+def test_channels_last(step, padding, mode):
+    x, w = RNG(0).standard_normal((2, 9, 11, 19)).astype("f4"), RNG(1).standard_normal((3, 3, 1, 19)).astype("f4")
+    value = 1.5 if mode == "constant" else 0
+    y = conv2d(x, w, padding=padding, padding_mode=mode, padding_value=value, groups=19, **step, strategy="channelwise",
+               dimension_numbers=("NHWC", "HWIO", "NHWC"))  # fmt: skip
+    wide = extended(x.transpose(0, 3, 1, 2), padding, mode, value)
+    y = np.ascontiguousarray(y.transpose(0, 3, 1, 2))
+    assert_close(y, reference.conv, wide, w.transpose(3, 2, 0, 1), groups=19, **step)
 
 
 @every_mode

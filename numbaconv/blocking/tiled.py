@@ -131,10 +131,11 @@ class TiledPlan(Plan):
         return f"({self.strategy} {self.tile} {self.blocks})"
 
 
-def why_not(problem: ConvProblem, packs: bool = False, pairs: bool = False) -> str | None:
+def why_not(problem: ConvProblem, packs: bool = False, pairs: bool = False, extends: bool = False) -> str | None:
     """What every strategy of halos and tiles refuses.
 
-    packs: whether it reads the input by `extended_row`; pairs: whether its tile is the one that multiplies them.
+    packs: whether it reads the input by `extended_row`; extends: whether it at least goes on beyond the ends; pairs:
+    whether its tile is the one that multiplies them.
     """
     if problem.pairs and not pairs:
         return "its tile computes floats, not pairs of int16"
@@ -146,12 +147,12 @@ def why_not(problem: ConvProblem, packs: bool = False, pairs: bool = False) -> s
         return "an input dilation puts gaps between the pixels of a vector; 'transposed' takes its phases apart"
     if problem.is_empty:
         return "there is nothing to multiply"
-    return None if packs else why_not_as_it_lies(problem)
+    return None if packs else why_not_as_it_lies(problem, extends)
 
 
-def why_not_as_it_lies(problem: ConvProblem) -> str | None:
-    """What a strategy refuses that reads the input where it lies, with nothing around it."""
-    if problem.is_extended:
+def why_not_as_it_lies(problem: ConvProblem, extends: bool = False) -> str | None:
+    """What a strategy refuses that reads the input where it lies, with nothing around it unless it ``extends`` it."""
+    if problem.is_extended and not extends:
         return f"it leaves out what lies beyond the input, and padding_mode={problem.padding_mode!r} has terms there"
     if problem.is_loaded:
         what = "applies no prologue" if problem.prologue else f"does not convert {problem.x_dtype}"

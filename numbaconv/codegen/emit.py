@@ -37,6 +37,7 @@ CONSTANTS = {
     "inverse",
     "turned",
     "wide",
+    "extends",
 }
 
 

@@ -24,6 +24,7 @@ def scatter_lanes(builder, target, source, table, count, channels, lanes):  # ty
             i = builder.add(start, word(n))
             there = builder.icmp_signed("<", i, count)
             place = table.get(places, builder.select(there, i, word(0)))
+            there = builder.and_(there, builder.icmp_signed(">=", place, word(0)))
             simd.store(vector, target.at(t_base, builder.select(there, place, nowhere)))
 
 

@@ -14,8 +14,9 @@ ROW_TILE_HEIGHTS = (1, 2, 3, 5, 7)  # rows of the kernel in one tile
 
 
 def row_tile(  # type: ignore[no-untyped-def]
-    builder, y, w, x, b, pitch, inside, rows, count, height, taps, dilation, first, pairs, stride, nv, lanes
-):
+    builder, y, w, x, b, pitch, inside, beyond, rows, count, height, taps, dilation, first, pairs, stride, extends, nv,
+    lanes,
+):  # fmt: skip
     """A body for each height: to choose among functions would copy all arguments again for each that is passed by."""
     (y, y_base, y_row), (w, w_base, w_row), (x, x_base, x_row), (b, b_base) = y, w, x, b
     x_pitch, w_pitch, y_pitch = pitch
@@ -24,7 +25,8 @@ def row_tile(  # type: ignore[no-untyped-def]
     for kernel in ROW_TILE_HEIGHTS:
         with builder.if_then(builder.icmp_signed("==", height, word(kernel))):
             w_at = [w.at(w_base, builder.mul(word(r), w_row)) for r in range(kernel)]
-            tile = _Tile(simd, w_at, w_pitch, taps, dilation, x_row, x_pitch, inside, pairs, stride, nv)
+            kind = _ExtendedTile if extends else _Tile
+            tile = kind(simd, w_at, w_pitch, taps, dilation, x_row, x_pitch, inside, pairs, stride, nv)
             with (
                 counted(builder, ceil_div(builder, rows, nv)) as (q, _, _),
                 counted(builder, ceil_div(builder, count, width)) as (v, _, _),
@@ -34,6 +36,7 @@ def row_tile(  # type: ignore[no-untyped-def]
                 output = _Output(simd, y.at(y_base, builder.mul(row, y_row), step), y_row, y_pitch, pairs, nv,
                                  builder.sub(rows, row), builder.sub(count, step))  # fmt: skip
                 start = output.start([b.get(b_base, word(channel)) for channel in range(pairs)], first)
+                tile.begin(x, beyond, column, builder.sub(count, step))
                 output.store(tile.sums(x.at(x_base, builder.mul(line, x_row), column), line, column, start))
 
 
@@ -113,6 +116,9 @@ class _Tile(_Channels):
         self.columns = [0] * pairs if pairs > 1 else [half * simd.lanes for half in range(stride)]
         self.sources = [word(0), x_pitch] if pairs > 1 else [word(column) for column in self.columns]
 
+    def begin(self, x: Any, beyond: Any, column: Any, count: Any) -> None:
+        """What lies beyond; the first column of the tile, and how many outputs there are from there on."""
+
     def sums(self, x_at: Any, line: Any, column: Any, start: list[Any]) -> list[Any]:
         """``start`` plus the terms of all taps; neither masks nor choices of address where all inputs are inside."""
         builder, (top, bottom, left, right) = self.builder, self.inside
@@ -141,25 +147,22 @@ class _Tile(_Channels):
     def _over_taps(self, x_at: Any, x_step: Any, line: Any, column: Any, start: list[Any], masked: bool) -> list[Any]:
         """Of stride 2, neighbouring taps are the even and the odd lanes of the same two vectors."""
         builder, stride = self.builder, self.stride
-        _, _, left, right = self.inside
-        load = self._careful_load(line) if masked else lambda _line, place, _mask: self.load.load(place)
         steps = ceil_div(builder, self.taps, stride)
         if masked:
-            steps = builder.select(self._any_line(line), steps, word(0))
+            steps = self._careful_steps(line, steps)
         final: list[Any]
         with counted(builder, steps, *start) as (u, final, assign):
             t = builder.mul(u, word(stride))
             tap_column = builder.mul(t, self.dilation)
-            masks = [None] * len(self.columns)
             if masked:
-                at = [builder.add(builder.add(column, tap_column), word(c)) for c in self.columns]
-                masks = [self.load.lanes_between(builder.sub(left, c), builder.sub(right, c)) for c in at]
-            phases = []
-            for n in range(self.lines):
-                from_line = builder.gep(x_at, [builder.mul(word(n), x_step)])
-                places = [builder.gep(from_line, [builder.add(tap_column, source)]) for source in self.sources]
-                vectors = [load(n, place, mask) for place, mask in zip(places, masks, strict=True)]
-                phases.append([self.joined(vectors)] if stride == 1 else self.simd.split(vectors))
+                lines = self._careful_lines(line, column, tap_column, x_at, x_step)
+            else:
+                lines = []
+                for n in range(self.lines):
+                    from_line = builder.gep(x_at, [builder.mul(word(n), x_step)])
+                    places = [builder.gep(from_line, [builder.add(tap_column, source)]) for source in self.sources]
+                    lines.append([self.load.load(place) for place in places])
+            phases = [[self.joined(vectors)] if stride == 1 else self.simd.split(vectors) for vectors in lines]
             acc = self._added(final, [phase[0] for phase in phases], t)
             for n in range(1, stride):
                 tap = builder.add(t, word(n))
@@ -178,22 +181,97 @@ class _Tile(_Channels):
                 acc[i] = self.simd.fma(a, vectors[i * self.stride + r], acc[i])
         return acc
 
-    def _careful_load(self, line: Any) -> Any:
-        """Lanes outside are zero, and so are lines: these are read from zeros, for want of a choice of masks."""
+    def _careful_lines(self, line: Any, column: Any, tap_column: Any, x_at: Any, x_step: Any) -> list[list[Any]]:
+        """The vectors of one tap. Lanes outside are zero, and so are lines: read from zeros, for want of more masks."""
         builder, (top, bottom, _, _) = self.builder, self.inside
-        number = [builder.sub(builder.add(line, word(n)), top) for n in range(self.lines)]
-        is_line = [builder.icmp_unsigned("<", n, builder.sub(bottom, top)) for n in number]
+        masks = [self._inner_lanes(at) for at in self._columns(column, tap_column)]
+        lines = []
+        for n in range(self.lines):
+            number = builder.sub(builder.add(line, word(n)), top)
+            is_line = builder.icmp_unsigned("<", number, builder.sub(bottom, top))
+            from_line = builder.gep(x_at, [builder.mul(word(n), x_step)])
+            places = [builder.gep(from_line, [builder.add(tap_column, source)]) for source in self.sources]
+            zeros = builder.bitcast(self.zeros, from_line.type)
+            lines.append([
+                self.load.masked_load(builder.select(is_line, place, zeros), mask)
+                for place, mask in zip(places, masks, strict=True)
+            ])  # fmt: skip
+        return lines
 
-        def load(n: int, place: Any, mask: Any) -> Any:
-            zeros = builder.bitcast(self.zeros, place.type)
-            return self.load.masked_load(builder.select(is_line[n], place, zeros), mask)
+    def _columns(self, column: Any, tap_column: Any) -> list[Any]:
+        """Where the vectors of a tap begin."""
+        return [self.builder.add(self.builder.add(column, tap_column), word(c)) for c in self.columns]
 
-        return load
+    def _inner_lanes(self, at: Any) -> Any:
+        _, _, left, right = self.inside
+        return self.load.lanes_between(self.builder.sub(left, at), self.builder.sub(right, at))
 
-    def _any_line(self, line: Any) -> Any:
-        top, bottom, _, _ = self.inside
-        after = self.builder.add(line, word(self.lines))
-        return self.builder.and_(self.builder.icmp_signed("<", line, bottom), self.builder.icmp_signed(">", after, top))
+    def _careful_steps(self, line: Any, steps: Any) -> Any:
+        """No taps where no line is inside."""
+        builder, (top, bottom, _, _) = self.builder, self.inside
+        after = builder.add(line, word(self.lines))
+        some = builder.and_(builder.icmp_signed("<", line, bottom), builder.icmp_signed(">", after, top))
+        return builder.select(some, steps, word(0))
+
+
+class _ExtendedTile(_Tile):
+    """The same where terms beyond the input are terms like others.
+
+    Lines are found by their map. Where the vectors of a tap reach over an end of the lines, only the lanes inside are
+    loaded from there, and the others from ``ends``.
+    """
+
+    def begin(self, x: Any, beyond: Any, column: Any, count: Any) -> None:
+        self.map, self.ends, (constant, c_base) = beyond
+        self.x_at, self.constant = x.at(self.map[3], column), constant.at(c_base, column)
+        self.needed = self.builder.mul(count, word(self.stride))
+
+    def _careful_steps(self, line: Any, steps: Any) -> Any:
+        """All taps; where the lines lie is found for all of them, and kept as it is, not as what it is made of."""
+        builder, (words, base, step, _) = self.builder, self.map
+        self.places = []
+        for n in range(self.lines):
+            place = words.get(builder.add(base, builder.mul(builder.add(line, word(n)), step)))
+            is_constant, from_line = builder.icmp_signed("<", place, word(0)), builder.gep(self.x_at, [place])
+            for source, own in zip(self.sources, self.columns, strict=True):
+                either = builder.gep(self.constant, [word(own)]), builder.gep(from_line, [source])
+                chosen = opaque(builder, builder.ptrtoint(builder.select(is_constant, *either), WORD))
+                self.places.append(builder.inttoptr(chosen, self.x_at.type))
+        return steps
+
+    def _careful_lines(self, line: Any, column: Any, tap_column: Any, x_at: Any, x_step: Any) -> list[list[Any]]:
+        builder, (_, _, left, right) = self.builder, self.inside
+        columns = self._columns(column, tap_column)
+        masks, each = [self._inner_lanes(at) for at in columns], len(columns)
+        vectors = [
+            self.load.masked_load(builder.gep(place, [tap_column]), masks[n % each])
+            for n, place in enumerate(self.places)
+        ]
+        vectors = self._ended(vectors, line, columns, builder.icmp_signed("<", columns[0], left), before=True)
+        # Columns that some output of the vectors needs.
+        stop = builder.add(builder.add(column, tap_column), self.needed)
+        last = builder.add(columns[-1], word(self.load.lanes))
+        stop = builder.select(builder.icmp_signed("<", stop, last), stop, last)
+        vectors = self._ended(vectors, line, columns, builder.icmp_signed(">", stop, right), before=False)
+        return [vectors[n : n + each] for n in range(0, len(vectors), each)]
+
+    def _ended(self, vectors: list[Any], line: Any, columns: list[Any], reached: Any, before: bool) -> list[Any]:
+        """The vectors with lanes from the ends of lines, if these are reached: those ``before`` the first, or after."""
+        builder, (flat, base, row, pitch, distance), (_, _, left, right) = self.builder, self.ends, self.inside
+        start, new, each = builder.block, [], len(columns)
+        with builder.if_then(reached):
+            masks = [self.load.first_lanes(builder.sub(left if before else right, at)) for at in columns]
+            first = flat.at(base, builder.mul(line, row), builder.sub(word(0), word(0) if before else distance))
+            step = opaque(builder, row)
+            for n, vector in enumerate(vectors):
+                i, half = divmod(n, each)
+                place = builder.gep(builder.gep(first, [builder.mul(word(i), step)]), [columns[half]])
+                if half and self.columns[half] == 0:  # of the second channel
+                    place = builder.gep(place, [pitch])
+                end = self.load.load(place)
+                new.append(builder.select(masks[half], *((end, vector) if before else (vector, end))))
+            then = builder.block
+        return [_phi(builder, (a, start), (b, then)) for a, b in zip(vectors, new, strict=True)]
 
 
 def _phi(builder: Any, *incoming: tuple[Any, Any]) -> Any:

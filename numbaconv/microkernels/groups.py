@@ -12,12 +12,13 @@ from numbaconv.codegen.emit import emitted_by
 def scatter_lanes(target: Any, source: Any, table: Any, count: int, channels: int, lanes: int) -> None:
     """``target[place(i) + c] = source[c, i]``, i < count, c < lanes; a lane without a channel repeats the last one.
 
+    Pixels whose place is negative are nowhere.
     target: (flat, base, a place that may be written at will); source: (flat, base, stride from channel to channel);
     table: (flat, where the places of the pixels begin).
     """
     (t_flat, t_base, _), (s_flat, s_base, s_channel), (words, places) = target, source, table
     for i in range(count):
-        for c in range(lanes):
+        for c in range(lanes if words[places + i] >= 0 else 0):
             t_flat[t_base + words[places + i] + c] = s_flat[s_base + min(c, channels - 1) * s_channel + i]
 
 

@@ -136,8 +136,8 @@ def spare_column(
 
 @emitted_by(emit_rows.row_tile)
 def row_tile(
-    y: Any, w: Any, x: Any, b: Any, pitch: Any, inside: Any, rows: int, count: int, height: int, taps: int,
-    dilation: int, first: int, pairs: int, stride: int, nv: int, lanes: int,
+    y: Any, w: Any, x: Any, b: Any, pitch: Any, inside: Any, beyond: Any, rows: int, count: int, height: int, taps: int,
+    dilation: int, first: int, pairs: int, stride: int, extends: int, nv: int, lanes: int,
 ) -> None:  # fmt: skip
     """``y[i, p] = (b if first else y[i, p]) + sum_r sum_t w[r, t] * x[i*stride + r, p*stride + t*dilation]``.
 
@@ -145,6 +145,12 @@ def row_tile(
     ``pairs`` 2, two of them, ``pitch`` = (of x, of w, of y) apart, with half of the lanes each.
     y, w, x: (flat, base, row stride); b: (flat, base); inside: (top, bottom, left, right) of x, outside of which it is
     taken to be zero and its memory is not touched. Stride 2 has dilation 1.
+
+    If ``extends``, it is instead what ``beyond`` = (map, ends, constant) says. map: (flat, base, step, start), for each
+    line where in x, from ``start`` on, its column 0 would lie; or -1 for ``constant``: (flat, base), where that of a
+    line of constants would. ends: (flat, base, row stride, pitch, distance), of each line the columns before ``left``,
+    then those from ``right`` on, which lie ``distance`` nearer to the first than in the line; a vector more is read at
+    both sides of them, and the ends of lines for outputs that are not there.
     """
     (y_flat, y_base, y_row), (w_flat, w_base, w_row), (x_flat, x_base, x_row), (b_flat, b_base) = y, w, x, b
     x_pitch, w_pitch, y_pitch = pitch
@@ -158,9 +164,22 @@ def row_tile(
                 for r in range(height):
                     for t in range(taps):
                         line, column = i * stride + r, p * stride + t * dilation
-                        if top <= line < bottom and left <= column < right:
+                        if extends:
+                            at = channel * x_pitch, channel * beyond[1][3]
+                            total += w_flat[w_at + r * w_row + t] * _extended(x_flat, inside, beyond, at, line, column)
+                        elif top <= line < bottom and left <= column < right:
                             total += w_flat[w_at + r * w_row + t] * x_flat[x_at + line * x_row + column]
                 y_flat[place] = total
+
+
+def _extended(x: Any, inside: Any, beyond: Any, at: tuple[int, int], line: int, column: int) -> Any:
+    """An element of the extended input; ``at``: where its channel starts in x, and in the ends."""
+    (_, _, left, right), (x_at, e_at) = inside, at
+    (words, map_base, map_step, start), (e_flat, e_base, e_row, _, distance), (c_flat, c_base) = beyond
+    if not left <= column < right:
+        return e_flat[e_base + e_at + line * e_row + column - (distance if column >= right else 0)]
+    place = words[map_base + line * map_step]
+    return c_flat[c_base + column] if place < 0 else x[start + x_at + place + column]
 
 
 @emitted_by(emit.dot_tile)

@@ -4,6 +4,7 @@
 
 Wins for depthwise kernels on small maps, where rows are shorter than a vector, with strides, and of many taps; and for
 groups of a few channels, which do not fill the rows of a tile. A plane is transposed on the way in and on the way out.
+What lies beyond the ends of the input is copied within the planes, whole vectors at a time.
 
 Tasks: (image, as many groups as lanes, output depth, block of rows). Within a task: the planes of the input channels
 into lanes, then output channels, pixels ``nv`` at a time, taps.
@@ -20,11 +21,15 @@ from typing import Any
 import numpy as np
 
 from numbaconv.blocking import tiled, weights
+from numbaconv.blocking.border import Border
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.machine import Machine
+from numbaconv.microkernels import border as ends
 from numbaconv.microkernels import finish as ending
+from numbaconv.microkernels.border import source
 from numbaconv.microkernels.groups import group_tile, scatter_lanes
+from numbaconv.microkernels.pack import copy_rows
 from numbaconv.microkernels.winograd import channels_to_lanes, lanes_to_channels
 from numbaconv.problem import ConvProblem
 from numbaconv.strategy import Plan, PlanChild, Strategy
@@ -54,7 +59,7 @@ class Groupwise(Strategy):
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
         if problem.groups < 2:
             return "its lanes are groups, of which there is one"
-        refusal = tiled.why_not(problem)
+        refusal = tiled.why_not(problem, extends=True)
         if refusal is not None:
             return refusal
         lanes, size = machine.lanes(problem.dtype), 8 if problem.dtype == "float64" else 4
@@ -90,10 +95,21 @@ class Cut:
         return (self.rows - 1) * p.stride[1] + (p.kernel[1] - 1) * p.dilation[1] + 1
 
     @property
-    def pitch(self) -> int:
+    def reach(self) -> int:
         """Input columns that a row of outputs reads."""
         p = self.problem
         return (p.out_size[2] - 1) * p.stride[2] + (p.kernel[2] - 1) * p.dilation[2] + 1
+
+    @property
+    def before(self) -> int:
+        """Columns before those: of an input that goes on, all are there to be copied from."""
+        return max(0, -self.problem.padding[2][0]) if self.problem.is_extended else 0
+
+    @property
+    def pitch(self) -> int:
+        """Columns of a plane."""
+        pitch, p = self.before + self.reach, self.problem
+        return max(pitch, self.before + p.padding[2][0] + p.in_size[2]) if p.is_extended else pitch
 
     @property
     def plane(self) -> int:
@@ -160,28 +176,37 @@ class GroupwisePlan(Plan):
         p, c = self.problem, self.cut
         lanes, (_, out_h, out_w) = c.lanes, p.out_size
         inner, outer = p.in_channels // p.groups, p.out_channels // p.groups
-        # Where in a plane the pixels of the input's rows go; columns that no output reads go to the end of the halo.
-        column = np.arange(p.in_size[2]) + p.padding[2][0]
+        # Where in a plane the pixels of the input's rows go; -1 for columns that no output reads.
+        first = p.padding[2][0] + c.before
+        column = np.arange(p.in_size[2]) + first
         kept = (column >= 0) & (column < c.pitch)
         row = np.arange(c.in_rows)[:, None]
-        nowhere = c.halo - lanes
-        places = np.where(kept, (row * c.pitch + column) * lanes, nowhere)
+        places = np.where(kept, (row * c.pitch + column) * lanes, -1)
         planes = np.arange(inner * p.kernel[0]).reshape(-1, 1, 1) * c.plane
         along = np.arange(p.kernel[2]) * p.dilation[2]
         down = np.arange(p.kernel[1])[:, None] * (p.dilation[1] * c.pitch)
-        at = np.arange(c.rows)[:, None] * (p.stride[1] * c.pitch) + np.arange(out_w) * p.stride[2]
-        tables = {"places": places, "taps": planes + (down + along) * lanes, "pixels": at * lanes}
+        at = np.arange(c.rows)[:, None] * (p.stride[1] * c.pitch) + np.arange(out_w) * p.stride[2] + c.before
+        border = Border(p, (
+            (p.out_size[0] - 1) * p.stride[0] + (p.kernel[0] - 1) * p.dilation[0] + 1 - p.padding[0][0],
+            (c.row_blocks - 1) * c.rows * p.stride[1] + c.in_rows - p.padding[1][0], c.pitch - first,
+        ))  # fmt: skip
+        tables = {
+            "places": places, "taps": planes + (down + along) * lanes, "pixels": at * lanes, "border": border.table(),
+        }  # fmt: skip
         starts = dict(zip(tables, np.cumsum([0] + [t.size for t in tables.values()]).tolist(), strict=False))
         own = c.halo + 2 * c.sums
         bias = own + (0 if packed else outer * p.terms * lanes + lanes * lanes)
-        size = bias + outer * lanes
+        constant = bias + outer * lanes
+        size = constant + lanes
         g = KERNEL.geometry(
-            **starts, raw=int(not packed), groups=p.groups, group_in=inner, group_out=outer, terms=p.terms,
+            **border.words(starts.pop("border")), **starts, first=first,
+            raw=int(not packed), groups=p.groups, group_in=inner, group_out=outer, terms=p.terms,
             in_d=p.in_size[0], in_h=p.in_size[1], in_w=p.in_size[2], out_d=p.out_size[0], out_h=out_h, out_w=out_w,
             kernel_d=p.kernel[0], stride_d=p.stride[0], stride_h=p.stride[1], dilation_d=p.dilation[0],
             pad_d=p.padding[0][0], pad_h=p.padding[1][0], lane_blocks=ceil(p.groups / lanes),
             block_rows=c.rows, row_blocks=c.row_blocks, in_rows=c.in_rows, pitch=c.pitch, plane=c.plane, halo=c.halo,
-            sums=c.sums, weights=own, bias=bias, whole=int(kept.all()), **ending.words(p.tail, p.dtype, size),
+            sums=c.sums, weights=own, bias=bias, constant=constant, whole=int(kept.all()),
+            **ending.words(p.tail, p.dtype, size),
         )  # fmt: skip
         if p.tail and p.tail.moves:
             size += c.rows * out_w * lanes
@@ -213,23 +238,72 @@ class GroupwisePlan(Plan):
 
 
 def make_fill(lanes: int) -> Callable[..., None]:
+    def vectors(scratch: Any, to: int, step: int, place: int, place_step: int, count: int) -> None:
+        copy_rows((scratch, to, step), (scratch, place, place_step), count, (0, lanes), lanes, lanes)
+
+    vectors = inline(vectors, lanes)
+
+    def columns(scratch: Any, to: int, lines: int, table: Any, g: Any) -> None:
+        """The columns beyond the ends of ``lines`` rows."""
+        pitch = g.pitch * lanes
+        for n in range(g.pitch - g.in_w):
+            j = n if n < g.first else n + g.in_w
+            column = source(j - g.first, g.in_w, g.map_w, table)
+            if column >= 0:
+                vectors(scratch, to + j * lanes, pitch, to + (column + g.first) * lanes, pitch, lines)
+            else:
+                vectors(scratch, to + j * lanes, pitch, g.constant, 0, lines)
+
+    columns = inline(columns, lanes)
+
+    def rows(scratch: Any, to: int, x: Any, at: int, lines: int, channels: int, table: Any, g: Any) -> None:
+        """Rows that lie one after the other in x."""
+        scatter_lanes((scratch, to, g.halo - lanes - to), (x, at, g.group_in * g.in_d * g.in_h * g.in_w),
+                      (table, g.places), lines * g.in_w, channels, lanes)  # fmt: skip
+        if g.extends != 0:
+            columns(scratch, to, lines, table, g)
+
+    rows = inline(rows, lanes)
+
+    def row_beyond(scratch: Any, to: int, x: Any, at: int, place: Any, channels: int, table: Any, g: Any) -> None:
+        """Row ``i`` of a plane, from one of its rows ``top..bottom`` of the input, or else from x."""
+        i, h, top, bottom = place
+        pitch = g.pitch * lanes
+        line = source(h + i, g.in_h, g.map_h, table)
+        if line < 0:
+            vectors(scratch, to + i * pitch, lanes, g.constant, 0, g.pitch)
+        elif top <= line < bottom:
+            vectors(scratch, to + i * pitch, lanes, to + (line - h) * pitch, lanes, g.pitch)
+        else:
+            rows(scratch, to + i * pitch, x, at + line * g.in_w, 1, channels, table, g)
+
+    row_beyond = inline(row_beyond, lanes)
+
     def fill(scratch: Any, x: Any, first: int, channels: int, depth: int, row: int, table: Any, g: Any) -> None:
         """The inputs of a block of rows; ``first``: the first channel of the first group, in x."""
-        volume = g.in_d * g.in_h * g.in_w
         h = row * g.stride_h - g.pad_h
         top, bottom = max(0, h), min(g.in_h, h + g.in_rows)
+        pitch = g.pitch * lanes
         for c in range(g.group_in):
             for z in range(g.kernel_d):
                 d = depth * g.stride_d - g.pad_d + z * g.dilation_d
+                if g.extends != 0:
+                    d = source(d, g.in_d, g.map_d, table)
                 to = (c * g.kernel_d + z) * g.plane
-                inside = 0 <= d < g.in_d and top < bottom
-                if not inside or g.in_rows > bottom - top or g.pitch > g.in_w or g.whole == 0:
+                lies = 0 <= d < g.in_d
+                inside = lies and top < bottom
+                at = ((first + c) * g.in_d + d) * g.in_h * g.in_w
+                if g.extends != 0:
+                    if not lies:
+                        vectors(scratch, to, lanes, g.constant, 0, g.in_rows * g.pitch)
+                elif not inside or g.in_rows > bottom - top or g.pitch > g.in_w or g.whole == 0:
                     scratch[to : to + g.plane] = 0
                 if inside:
-                    at = (first + c) * volume + (d * g.in_h + top) * g.in_w
-                    start = to + (top - h) * g.pitch * lanes
-                    scatter_lanes((scratch, start, g.halo - lanes - start), (x, at, g.group_in * volume),
-                                  (table, g.places), (bottom - top) * g.in_w, channels, lanes)  # fmt: skip
+                    rows(scratch, to + (top - h) * pitch, x, at + top * g.in_w, bottom - top, channels, table, g)
+                if g.extends != 0 and lies:
+                    for i in range(g.in_rows):
+                        if not top <= h + i < bottom:
+                            row_beyond(scratch, to, x, at, (i, h, top, bottom), channels, table, g)
 
     return inline(fill, lanes)
 
@@ -238,6 +312,8 @@ def make_tasks(nv_2: int, nv_1: int, lanes: int) -> Callable[..., None]:
     fill = make_fill(lanes)
 
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
+        if g.extends != 0:
+            ends.fill(scratch, g.constant, lanes, table, g)
         for task in range(lo, hi):
             rest, row_block = divmod(task, g.row_blocks)
             rest, depth = divmod(rest, g.out_d)
@@ -287,6 +363,6 @@ KERNEL = RangeKernel(
     make_tasks,
     "places taps pixels raw groups group_in group_out terms in_d in_h in_w out_d out_h out_w kernel_d stride_d "
     "stride_h dilation_d pad_d pad_h lane_blocks block_rows row_blocks in_rows pitch plane halo sums weights bias "
-    f"whole {ending.GEOMETRY}",
+    f"constant whole first {ends.GEOMETRY} {ending.GEOMETRY}",
 )
 STRATEGY = Groupwise()

@@ -318,14 +318,17 @@ def make_fill(mh: int, kh: int, stride: int, lanes: int) -> Callable[..., None]:
     def columns(
         halo: Any, to: int, x: Any, source: int, start: int, stop: int, left: int, channels: int, table: Any, g: Any
     ) -> None:
-        """Columns ``start..stop`` of a row of a vector of channels, all beyond its ends; ``source``: of column 0."""
+        """Columns ``start..stop`` of a row, all beyond its ends, from those that it has; ``source``: of column 0."""
         for j in range(start, stop):
             column = ends.source(left + j, g.in_w, g.map_w, table)
-            for c in range(min(channels, lanes)):
-                if column < 0:
-                    halo[to + j * lanes + c] = table.view(np.float64)[g.value]
-                else:
-                    halo[to + j * lanes + c] = x[source - left + column + c * g.x_c]
+            near = to + (column - left) * lanes
+            if column < 0:
+                ends.fill(halo, to + j * lanes, lanes, table, g)
+            elif left <= column < left + g.width:
+                copy_rows((halo, to + j * lanes, 0), (halo, near, 0), 1, (0, lanes), lanes, lanes)
+            else:
+                for c in range(min(channels, lanes)):
+                    halo[to + j * lanes + c] = x[source + (column - left) * g.x_w + c * g.x_c]
 
     columns = inline(columns, lanes)
 
@@ -346,21 +349,24 @@ def make_fill(mh: int, kh: int, stride: int, lanes: int) -> Callable[..., None]:
                     inside, plane = (-left, g.in_w - left), d
                     if g.extends != 0:  # a row beyond the first or the last is one of the input again, or a constant
                         plane, h = ends.source(d, g.in_d, g.map_d, table), ends.source(h, g.in_h, g.map_h, table)
-                    if plane < 0 or plane >= g.in_d or h < 0 or h >= g.in_h:
-                        inside = (0, 0)
                     to = (z * g.slots + i * g.slot_step + a) * g.width * lanes
-                    rows, source, pitch = x, at + plane * g.x_d + h * g.x_h + left * g.x_w, g.x_c
-                    whole = inside[0] <= 0 and inside[1] >= g.width
-                    apart = g.loader != 0 or (g.extends != 0 and (inside[1] == 0 or (g.x_w != 1 and not whole)))
-                    if g.x_c == 1 and g.x_w != 1 and not apart:
-                        pixels(halo, to, x, source, inside, channels, g)
-                        continue
-                    apart = apart or g.x_w != 1
-                    if apart:
+                    source = at + plane * g.x_d + h * g.x_h + left * g.x_w
+                    if g.loader != 0 or (g.x_w != 1 and g.x_c != 1):
                         stage(halo, x, at, (d, top + a * g.dilation_h, left), channels, table, g)
-                        rows, source, pitch, inside = halo, g.staged_rows, g.staged_pitch, (0, g.width)
-                    channels_to_lanes((halo, to), (rows, source, pitch), inside, g.width, channels, lanes)
-                    if g.extends != 0 and not apart:
+                        channels_to_lanes((halo, to), (halo, g.staged_rows, g.staged_pitch), (0, g.width), g.width,
+                                          channels, lanes)  # fmt: skip
+                        continue
+                    lies = 0 <= plane < g.in_d and 0 <= h < g.in_h
+                    if g.extends != 0 and not lies:
+                        ends.fill(halo, to, g.width * lanes, table, g)
+                        continue
+                    if not lies:
+                        inside = (0, 0)
+                    if g.x_w != 1:
+                        pixels(halo, to, x, source, inside, channels, g)
+                    else:
+                        channels_to_lanes((halo, to), (x, source, g.x_c), inside, g.width, channels, lanes)
+                    if g.extends != 0:
                         columns(halo, to, x, source, 0, min(inside[0], g.width), left, channels, table, g)
                         columns(halo, to, x, source, max(inside[1], 0), g.width, left, channels, table, g)
 
