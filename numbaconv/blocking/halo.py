@@ -24,7 +24,7 @@ from numbaconv.problem import ConvProblem
 # The words of a halo in the geometry record: `Halo.words`.
 GEOMETRY = (
     f"{ends.GEOMETRY} in_d in_h in_w halo_planes halo_rows halo_cycle halo_step halo_cycle_step halo_phases halo_width "
-    "halo_fill stride_d stride_h stride_w dilation_d pad_d pad_h pad_w"
+    "halo_fill halo_constant stride_d stride_h stride_w dilation_d pad_d pad_h pad_w"
 )
 
 
@@ -133,11 +133,15 @@ class Halo:
         p = self.problem
         border = border or Border(replace(p, padding_mode="zeros", x_dtype="", prologue=None), p.in_size)
         slots = self._slots
-        return border.words(at) | {
+        words = border.words(at)
+        constant = border.problem.padding_mode == "constant"
+        if constant:  # a row with another zero around it, for which no position need be looked up
+            words["extends"] = 0
+        return words | {
             "in_d": p.in_size[0], "in_h": p.in_size[1], "in_w": p.in_size[2],
             "halo_planes": p.kernel[0], "halo_rows": slots.total, "halo_cycle": slots.cycle, "halo_step": slots.step,
             "halo_cycle_step": slots.cycle_step, "halo_phases": len(self.phases), "halo_width": self.width,
-            "halo_fill": self.fill,
+            "halo_fill": self.fill, "halo_constant": int(constant),
             "stride_d": p.stride[0], "stride_h": p.stride[1], "stride_w": p.stride[2], "dilation_d": p.dilation[0],
             "pad_d": p.padding[0][0], "pad_h": p.padding[1][0], "pad_w": p.padding[2][0],
         }  # fmt: skip

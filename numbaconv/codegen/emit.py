@@ -74,10 +74,10 @@ def emitted_by(emitter: Callable[..., None]) -> Callable[[Callable[..., None]], 
 
 
 class Array:
-    """A flat array argument: its data pointer and its element type."""
+    """A flat array argument: its data pointer and its element type; those of uint32 are four numbers each."""
 
-    def __init__(self, builder: Any, data: Any) -> None:
-        self.builder, self.data = builder, data
+    def __init__(self, builder: Any, data: Any, quads: bool = False) -> None:
+        self.builder, self.data, self.quads = builder, data, quads
         self.element = data.type.pointee
 
     def at(self, *index: Any) -> Any:
@@ -95,7 +95,7 @@ def _plain(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.IntegerLiteral):
         return word(kind.literal_value)
     if isinstance(kind, types.Array):
-        return Array(builder, context.make_array(kind)(context, builder, value).data)
+        return Array(builder, context.make_array(kind)(context, builder, value).data, kind.dtype == types.uint32)
     if isinstance(kind, types.BaseTuple):
         return tuple(_plain(context, builder, k, builder.extract_value(value, i)) for i, k in enumerate(kind))
     if isinstance(kind, types.Boolean):
@@ -163,7 +163,7 @@ class _Tile:
         self, builder, y, w, x, b, table, terms, first, nv, lanes
     ) -> None:
         (x, x_base), (table, vectors, taps) = x, table
-        self.builder, self.simd = builder, Simd(builder, y.element, lanes)
+        self.builder, self.simd = builder, Simd(builder, y.element, lanes, y.quads)
         self.y, self.w, self.b, self.table, self.taps, self.terms = y, w, b, table, taps, terms
         where = [[table.get(vectors, word(3 * j + field)) for field in range(3)] for j in range(nv)]
         self.x_at = [x.at(x_base, place) for place, _, _ in where]
@@ -235,6 +235,7 @@ def copy_rows(builder, target, source, rows, inside, width, lanes):  # type: ign
     """Whole vectors; where one reaches over an end of the source row, only its inner lanes are loaded."""
     (target, t_base, t_row), (source, s_base, s_row) = target, source
     simd = Simd(builder, target.element, lanes)
+    inside = _with_outside(simd, inside)
     with counted(builder, rows) as (i, _, _):
         t_at, s_at = target.at(t_base, builder.mul(i, t_row)), source.at(s_base, builder.mul(i, s_row))
         with counted(builder, ceil_div(builder, width, lanes)) as (v, _, _):
@@ -247,6 +248,7 @@ def split_rows(builder, target, source, rows, inside, width, stride, lanes):  # 
     """``stride`` vectors in, 2 or 4, and by one or two rounds of even and odd lanes as many phases out."""
     (target, t_base, t_row, t_phase), (source, s_base, s_row) = target, source
     simd = Simd(builder, target.element, lanes)
+    inside = _with_outside(simd, inside)
     with counted(builder, rows) as (i, _, _):
         t_at, s_at = target.at(t_base, builder.mul(i, t_row)), source.at(s_base, builder.mul(i, s_row))
         with counted(builder, ceil_div(builder, width, lanes)) as (v, _, _):
@@ -260,10 +262,25 @@ def split_rows(builder, target, source, rows, inside, width, stride, lanes):  # 
                     simd.store(phases[n], builder.gep(t_at, [builder.add(builder.mul(t_phase, word(n)), to)]))
 
 
+def _with_outside(simd: Simd, inside: Any) -> Any:
+    """``inside`` as `_inner_lanes` takes it: what is outside, a float64 or nothing, as a vector."""
+    lo, hi, *outside = inside
+    if not outside:
+        return lo, hi, simd.zero
+    return lo, hi, simd.broadcast(from_double(simd.builder, outside[0], simd.element))
+
+
+def from_double(builder: Any, number: Any, element: Any) -> Any:
+    """A float64 as another type; as int32, bits that stand for a number without sign."""
+    if element == ir.DoubleType():
+        return number
+    return builder.fptrunc(number, element) if element == ir.FloatType() else builder.fptoui(number, element)
+
+
 def _inner_lanes(simd: Simd, place: Any, start: Any, inside: Any) -> Any:
-    """The vector at ``place``, whose first lane is element ``start`` of its row; zeros outside ``inside``."""
+    """The vector at ``place``, whose first lane is element ``start`` of its row; ``inside`` = (lo, hi, else)."""
     builder = simd.builder
-    lo, hi = inside
+    lo, hi, outside = inside
     whole = builder.and_(
         builder.icmp_signed(">=", start, lo), builder.icmp_signed("<=", builder.add(start, word(simd.lanes)), hi)
     )
@@ -272,7 +289,7 @@ def _inner_lanes(simd: Simd, place: Any, start: Any, inside: Any) -> Any:
             plain, plain_end = simd.load(place), builder.block
         with otherwise:
             mask = simd.lanes_between(builder.sub(lo, start), builder.sub(hi, start))
-            partial, partial_end = simd.masked_load(place, mask), builder.block
+            partial, partial_end = simd.masked_load(place, mask, outside), builder.block
     vector = builder.phi(simd.kind)
     vector.add_incoming(plain, plain_end)
     vector.add_incoming(partial, partial_end)
@@ -333,7 +350,7 @@ def gather_rows(builder, target, source, table, terms, lanes):  # type: ignore[n
         with counted(builder, count) as (p, _, _):
             start, to = piece(p)
             start = builder.add(from_tap, start)
-            vector = _inner_lanes(simd, source.at(start), start, (word(0), end))
+            vector = _inner_lanes(simd, source.at(start), start, (word(0), end, simd.zero))
             simd.store(vector, builder.gep(to_tap, [to]))
 
 

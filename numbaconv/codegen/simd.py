@@ -13,6 +13,7 @@ WORD = ir.IntType(64)
 LANE = ir.IntType(32)
 # lanes of int32: the feature that has the instruction, and its name
 PAIR_PRODUCTS = {16: ("avx512bw", "avx512.pmaddw.d.512"), 8: ("avx2", "avx2.pmadd.wd"), 4: ("sse2", "sse2.pmadd.wd")}
+QUAD_PRODUCTS = {16: "avx512.vpdpbusd.512", 8: "avx512.vpdpbusd.256", 4: "avx512.vpdpbusd.128"}  # sums that wrap around
 
 
 def word(value: int) -> ir.Constant:
@@ -28,11 +29,12 @@ def _pair(unit: int, lanes: int) -> list[int]:
 class Simd:
     """Emits operations on vectors of ``lanes`` elements into ``builder``'s current block.
 
-    Elements are float32 or float64; or int32, each of which, where two are multiplied, is a pair of int16.
+    Elements are float32 or float64; or int32, each of which, where two are multiplied, is a pair of int16 or, of
+    ``quads``, four int8 in the first and four uint8 in the second.
     """
 
-    def __init__(self, builder: Any, element: Any, lanes: int) -> None:
-        self.builder, self.element, self.lanes = builder, element, lanes
+    def __init__(self, builder: Any, element: Any, lanes: int, quads: bool = False) -> None:
+        self.builder, self.element, self.lanes, self.quads = builder, element, lanes, quads
         self.kind = ir.VectorType(element, lanes)
         self.zero = ir.Constant(self.kind, None)
         self.suffix = f"v{lanes}{'i32' if element == LANE else 'f32' if element == ir.FloatType() else 'f64'}"
@@ -58,6 +60,9 @@ class Simd:
         return self.builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(LANE, len(lanes)), lanes))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
+        if self.quads:
+            products = self._function(f"llvm.x86.{QUAD_PRODUCTS[self.lanes]}", self.kind, *[self.kind] * 3)
+            return self.builder.call(products, [c, b, a])
         if self.element == LANE:
             return self.builder.add(self.pair_products(a, b), c)
         if not host.has_fma():
@@ -173,13 +178,13 @@ class Simd:
         """The mask that is true in lanes ``lo..hi``."""
         return self.builder.and_(self.first_lanes(hi), self.builder.not_(self.first_lanes(lo)))
 
-    def masked_load(self, place: Any, mask: Any) -> Any:
-        """Lanes outside the mask are zero and their memory is not touched."""
+    def masked_load(self, place: Any, mask: Any, outside: Any = None) -> Any:
+        """Lanes outside the mask are zero, or those of ``outside``, and their memory is not touched."""
         bits = ir.VectorType(ir.IntType(1), self.lanes)
         pointer = self.kind.as_pointer()
         load = self._function(f"llvm.masked.load.{self.suffix}.p0", self.kind, pointer, LANE, bits, self.kind)
         place = self.builder.bitcast(place, pointer)
-        return self.builder.call(load, [place, ir.Constant(LANE, self.align), mask, self.zero])
+        return self.builder.call(load, [place, ir.Constant(LANE, self.align), mask, outside or self.zero])
 
     def store_first(self, vector: Any, place: Any, count: Any) -> None:
         """Store lanes ``0..count``, all of them if there are as many or more; other memory is not touched.

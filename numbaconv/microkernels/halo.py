@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from numbaconv.codegen.jit import inline
 from numbaconv.microkernels.border import edges, ends, extended_row
 from numbaconv.microkernels.pack import copy_rows, split_rows
@@ -17,25 +19,25 @@ from numbaconv.microkernels.transpose import transpose_rows
 def make_pack_halo(lanes: int) -> Callable[..., None]:
     """``pack_halo(halo, x, at, block, channels, table, g)``."""
 
-    def zero(halo: Any, start: int, stop: int) -> None:
+    def fill(halo: Any, start: int, stop: int, value: float) -> None:
         for j in range(start, stop):
-            halo[j] = 0
+            halo[j] = value
 
-    zero = inline(zero, lanes)
+    fill = inline(fill, lanes)
 
     def gather_phases(halo: Any, to: int, x: Any, source: int, rows: int, inside: Any, table: Any, g: Any) -> None:
         """Any stride, an element at a time."""
-        lo, hi = inside
+        lo, hi, value = inside
         step = g.stride_w
         for _ in range(rows):
             for phase in range(g.halo_phases):
                 at = table[g.phase_table + phase]
                 left = min(max(0, (lo - at + step - 1) // step), g.halo_fill)
                 right = min(max(left, (hi - at + step - 1) // step), g.halo_fill)
-                zero(halo, to, to + left)
+                fill(halo, to, to + left, value)
                 for j in range(left, right):
                     halo[to + j] = x[source + (at + j * step) * g.x_w]
-                zero(halo, to + right, to + g.halo_fill)
+                fill(halo, to + right, to + g.halo_fill, value)
                 to += g.halo_width
             source += g.halo_step * g.x_h
 
@@ -78,6 +80,7 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
         step, pitch = g.stride_w, g.halo_phases * g.halo_width
         size = g.halo_planes * g.halo_rows * pitch
         channel = at % g.in_channels if g.loader != 0 else 0
+        value = table.view(np.float64)[g.value] if g.halo_constant != 0 else 0.0
         to = 0
         for z in range(g.halo_planes):
             d = first_d + z * g.dilation_d
@@ -104,8 +107,8 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
                         elif g.extends != 0:
                             edges(halo, here, x, line + c, (w + column, g.halo_fill), step, 0, table, g)
                         else:
-                            zero(halo, here, here + left)
-                            zero(halo, here + right, here + g.halo_fill)
+                            fill(halo, here, here + left, value)
+                            fill(halo, here + right, here + g.halo_fill, value)
                     to += g.halo_width
 
     pack_pixels = inline(pack_pixels, lanes)
@@ -125,7 +128,8 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
             place = (first_d * g.stride_d - g.pad_d, first_h * g.stride_h - g.pad_h, w)
             pack_pixels(halo, x, at, place, channels, table, g)
             return
-        inside = (-w, g.in_w - w)
+        value = table.view(np.float64)[g.value] if g.halo_constant != 0 else 0.0
+        inside = (-w, g.in_w - w, value)
         sets = g.halo_rows // g.halo_cycle
         by_rows = g.extends != 0 or g.loader != 0
         at_edge = g.extends != 0 and (w < 0 or w + g.stride_w * g.halo_fill > g.in_w)
@@ -150,7 +154,7 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
                     if by_rows:
                         rows_one_by_one(halo, to, x, volume, (d, h, w), top, channel + c, table, g)
                     else:
-                        zero(halo, to, to + top * pitch)
+                        fill(halo, to, to + top * pitch, value)
                     first = to + top * pitch
                     source = plane + (h + top * g.halo_step) * g.x_h + w * g.x_w
                     line = g.halo_step * g.x_h
@@ -172,7 +176,7 @@ def make_pack_halo(lanes: int) -> Callable[..., None]:
                         rows_one_by_one(halo, to + bottom * pitch, x, volume, below, g.halo_cycle - bottom, channel + c,
                                         table, g)  # fmt: skip
                     else:
-                        zero(halo, to + bottom * pitch, to + g.halo_cycle * pitch)
+                        fill(halo, to + bottom * pitch, to + g.halo_cycle * pitch, value)
                     to += g.halo_cycle * pitch
 
     return inline(pack_halo, lanes)

@@ -10,31 +10,32 @@ from numbaconv.codegen.emit import emitted_by
 
 @emitted_by(emit.copy_rows)
 def copy_rows(target: Any, source: Any, rows: int, inside: Any, width: int, lanes: int) -> None:
-    """``target[i, j] = source[i, j] if lo <= j < hi else 0``, i < rows, j < width rounded up to whole vectors.
+    """``target[i, j] = source[i, j] if lo <= j < hi else outside``, i < rows, j < width rounded up to whole vectors.
 
-    target, source: (flat, base, row stride); inside: (lo, hi). What a row writes too much, the next one overwrites.
+    target, source: (flat, base, row stride); inside: (lo, hi), where outside is 0, or (lo, hi, outside), a float64.
+    What a row writes too much, the next one overwrites.
     """
     (t_flat, t_base, t_row), (s_flat, s_base, s_row) = target, source
-    lo, hi = inside
+    lo, hi, outside = (*inside, 0)[:3]
     for i in range(rows):
         for j in range(-(-width // lanes) * lanes):
-            t_flat[t_base + i * t_row + j] = s_flat[s_base + i * s_row + j] if lo <= j < hi else 0
+            t_flat[t_base + i * t_row + j] = s_flat[s_base + i * s_row + j] if lo <= j < hi else outside
 
 
 @emitted_by(emit.split_rows)
 def split_rows(target: Any, source: Any, rows: int, inside: Any, width: int, stride: int, lanes: int) -> None:
     """`copy_rows` of every ``stride``-th element, and, if ``t_phase`` is not 0, phase n of them n * t_phase on.
 
-    target: (flat, base, row stride, t_phase); source: (flat, base, row stride); inside: (lo, hi) in source elements.
+    target: (flat, base, row stride, t_phase); source: (flat, base, row stride); inside: in source elements.
     """
     (t_flat, t_base, t_row, t_phase), (s_flat, s_base, s_row) = target, source
-    lo, hi = inside
+    lo, hi, outside = (*inside, 0)[:3]
     for i in range(rows):
         for block in range(0, width, lanes):
             for phase in range(stride if t_phase else 1):
                 for j in range(block, block + lanes):
                     at = stride * j + phase
-                    value = s_flat[s_base + i * s_row + at] if lo <= at < hi else 0
+                    value = s_flat[s_base + i * s_row + at] if lo <= at < hi else outside
                     t_flat[t_base + i * t_row + phase * t_phase + j] = value
 
 
