@@ -40,8 +40,14 @@ CONSTANTS = {
 }
 
 
-def emitted_by(emitter: Callable[..., None]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Attach to a plain function, which is the meaning, the emitter that replaces it in compiled code."""
+def emitted_by(
+    emitter: Callable[..., None], as_written: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Attach to a plain function, which is the meaning, the emitter that replaces it in compiled code.
+
+    ``as_written``: whether it counts on the order of its operations, which the callers' flags would give up.
+    """
+    options = {"forceinline": True} | ({"fastmath": {"contract"}} if as_written else {})
 
     def attach(meaning: Callable[..., None]) -> Callable[..., None]:
         if DISABLED:
@@ -67,7 +73,7 @@ def emitted_by(emitter: Callable[..., None]) -> Callable[[Callable[..., None]], 
         exec(  # noqa: S102
             f"def choose({listed}):\n    def call({listed}):\n        emitted({listed})\n    return call\n", scope
         )
-        overload(meaning, prefer_literal=True, jit_options={"forceinline": True})(scope["choose"])
+        overload(meaning, prefer_literal=True, jit_options=options)(scope["choose"])
         return meaning
 
     return attach

@@ -11,6 +11,7 @@ from numbaconv.codegen import host
 
 WORD = ir.IntType(64)
 LANE = ir.IntType(32)
+SUFFIXES = {LANE: "i32", ir.FloatType(): "f32", ir.IntType(8): "i8"}
 # lanes of int32: the feature that has the instruction, and its name
 PAIR_PRODUCTS = {16: ("avx512bw", "avx512.pmaddw.d.512"), 8: ("avx2", "avx2.pmadd.wd"), 4: ("sse2", "sse2.pmadd.wd")}
 QUAD_PRODUCTS = {16: "avx512.vpdpbusd.512", 8: "avx512.vpdpbusd.256", 4: "avx512.vpdpbusd.128"}  # sums that wrap around
@@ -37,8 +38,8 @@ class Simd:
         self.builder, self.element, self.lanes, self.quads = builder, element, lanes, quads
         self.kind = ir.VectorType(element, lanes)
         self.zero = ir.Constant(self.kind, None)
-        self.suffix = f"v{lanes}{'i32' if element == LANE else 'f32' if element == ir.FloatType() else 'f64'}"
-        self.align = 8 if element == ir.DoubleType() else 4  # arrays promise an element's alignment, not a vector's
+        self.suffix = f"v{lanes}{SUFFIXES.get(element, 'f64')}"
+        self.align = int(self.suffix[-2:].lstrip("i")) // 8  # arrays promise an element's alignment, not a vector's
 
     def _function(self, name: str, result: Any, *arguments: Any) -> Any:
         # `declare_intrinsic` refuses vector types.
@@ -161,7 +162,10 @@ class Simd:
         return [vectors[found.index([(i, j) for i in range(n)])] for j in range(n)]
 
     def sum_lanes(self, vector: Any, start: Any) -> Any:
-        """``start`` plus all lanes, added in pairs."""
+        """``start`` plus all lanes, floats added in pairs."""
+        if self.element == LANE:
+            reduce = self._function(f"llvm.vector.reduce.add.{self.suffix}", LANE, self.kind)
+            return self.builder.add(start, self.builder.call(reduce, [vector]))
         name = f"llvm.vector.reduce.fadd.{self.suffix}"
         reduce = self._function(name, self.element, self.element, self.kind)
         return self.builder.call(reduce, [start, vector], fastmath=("reassoc",))

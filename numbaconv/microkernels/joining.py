@@ -9,16 +9,19 @@ Numbers of int8 have 128 added. The last channel of a group stands for those tha
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from numbaconv.codegen import launch
+from numbaconv.codegen import emit_join, launch
+from numbaconv.codegen.emit import emitted_by
 from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.codegen.rows import elements
 
 PIECE = 4096  # words of a task: some microseconds
 COPY = 20  # multiply-adds in the time of one word
+LANES = 16  # of a vector that quads of weights are made in
 SIGNS = -0x7F7F7F80  # which bits add 128 to four numbers of int8
 
 
@@ -76,3 +79,53 @@ def make_tasks(lies: str, products: int) -> Callable[..., None]:
 
 
 KERNEL = RangeKernel("join", make_tasks, "inner each pixels pieces zero")
+
+
+def join_weights(weight: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """(quads of the input channels of weights ``(groups, out, in, ...)``, the sum of each output's weights)."""
+    groups, outer, inner, *kernel = weight.shape
+    flat = np.ascontiguousarray(weight, np.int8).ravel()  # of what int8 holds
+    totals = np.empty(groups * outer, np.int32)
+    taps, nothing = prod(kernel), np.zeros(1, np.int64)
+    joined = taps == 1 and inner % 4 == 0  # already; only totals are wanted, for which bytes may be in any order
+    if joined:
+        words = flat.view(np.int32).reshape(groups, outer, inner // 4, *kernel)
+        inner, taps = 4, inner // 4
+    else:
+        words = np.empty((groups, outer, -(-inner // 4), *kernel), np.int32)
+    g = WEIGHTS.geometry(inner=inner, taps=taps, outputs=len(totals), joined=int(joined))
+    work = launch.Work(WEIGHTS, "int32", (LANES,), len(totals), words.size * COPY, taps * joined, nothing, g)
+    work.run(flat, nothing, totals, words, threads)
+    return words, totals
+
+
+def make_weight_tasks(lanes: int) -> Callable[..., None]:
+    """A task is an output; x are the weights, b the totals."""
+
+    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
+        row, words = g.inner * g.taps, (g.inner + 3) // 4 * g.taps
+        weights = elements(x.ctypes.data, np.int8, g.outputs * row)
+        for task in range(lo, hi):
+            if g.joined:
+                join_row((scratch, 0), (weights, task * row), (b, task), g.inner, g.taps, lanes)
+            else:
+                join_row((y, task * words), (weights, task * row), (b, task), g.inner, g.taps, lanes)
+
+    return tasks
+
+
+@emitted_by(emit_join.join_row)
+def join_row(y: Any, x: Any, total: Any, inner: int, taps: int, lanes: int) -> None:
+    """``y[c, t]`` = x[4*c + n, t], n < 4, side by side, zeros for missing ones; ``total`` = the sum of them all.
+
+    y, x, total: (flat, base).
+    """
+    (y_flat, y_base), (x_flat, x_base), (t_flat, t_base) = y, x, total
+    parts = np.zeros((-(-inner // 4) * 4, taps), np.int8)
+    parts[:inner] = x_flat[x_base : x_base + inner * taps].reshape(inner, taps)
+    words = parts.reshape(-1, 4, taps).swapaxes(1, 2).copy().view(np.int32).ravel()
+    y_flat[y_base : y_base + words.size] = words
+    t_flat[t_base] = parts.sum(dtype=np.int32)
+
+
+WEIGHTS = RangeKernel("join weights", make_weight_tasks, "inner taps outputs joined")

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import pairwise, product
 from math import ceil, prod
 from typing import Any
@@ -97,15 +97,35 @@ class Weights:
     packed: bool
     of_floats: dict[Any, Any] = field(default_factory=dict)
     of_parts: dict[int, float] = field(default_factory=dict)
+    of_quads: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     ways: dict[int, Way] = field(default_factory=dict)  # of any x, by the largest |bias|
 
-    def read_by(self, plan: Plan, key: Any, weight: Callable[[np.ndarray], np.ndarray]) -> Any:
-        """What ``plan`` reads of those that ``weight`` makes of them; ``key`` tells them apart."""
+    def read_by(self, plan: Plan, key: Any, made: Callable[[], np.ndarray]) -> Any:
+        """What ``plan`` reads of those that are ``made`` of them; ``key`` tells them apart."""
         found = self.of_floats.get(key)
         if found is None:
-            made = weight(self.given)
-            found = self.of_floats[key] = plan.pack(made) if self.packed else plan.borrow(made)
+            found = self.of_floats[key] = plan.pack(made()) if self.packed else plan.borrow(made())
         return found
+
+    def part(self, number: str, part: slice = slice(None)) -> np.ndarray:
+        """Some input channels, as ``number``."""
+        return self.given[:, :, part].astype(number, order="K")
+
+    def joined(self, products: int, threads: int) -> np.ndarray:
+        """Input channels two by two as int16, or four by four as int8, in each int32."""
+        if products == 4:
+            return self.quads(threads)[0]
+        groups, outer, inner, *kernel = self.given.shape
+        both = np.zeros((groups, outer, -(-inner // 2), *kernel, 2), np.int16)
+        both[..., 0] = self.given[:, :, ::2]
+        both[:, :, : inner // 2, ..., 1] = self.given[:, :, 1::2]
+        return both.view(np.int32)[..., 0]
+
+    def quads(self, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """(four by four, the sum of the weights of each output)."""
+        if not self.of_quads:
+            self.of_quads.append(joining.join_weights(self.given, threads))
+        return self.of_quads[0]
 
     @cached_property
     def small(self) -> bool:
@@ -113,12 +133,6 @@ class Weights:
         if self.given.dtype.itemsize > 2 or self.given.dtype == np.int8:
             return bool(self.given.dtype == np.int8)
         return holds("int8", int(self.given.min()), int(self.given.max()))
-
-    @cached_property
-    def totals(self) -> np.ndarray:
-        """The sum of the weights of each output, in the order of the outputs."""
-        totals: np.ndarray = self.given.sum(axis=(2, 3, 4, 5), dtype=np.int64)
-        return totals.ravel()
 
     def heaviest(self, count: int = 1) -> float:
         """The largest sum of |w| of an output, over any of ``count`` parts of the input channels."""
@@ -178,7 +192,8 @@ class IntegersPlan(Plan):
                 weight.ways[start] = way
         if way is None:
             rest = self.plan_child(self.problem, self.strategy)
-            rest.run(x, weight.read_by(rest, "rest", converted(self.problem.dtype)), bias, y, threads, residual)
+            whole = weight.read_by(rest, "rest", partial(weight.part, self.problem.dtype))
+            rest.run(x, whole, bias, y, threads, residual)
             return
         finishes = self._fits(way, weight, bias, y, residual)
         p, last = self.problem, len(way.parts) - 1
@@ -286,14 +301,17 @@ class IntegersPlan(Plan):
         for part, tail in zip(way.parts, tails, strict=True):
             key = (way.number, count, part.stop - part.start, tail, way.products)
             child = self._child(*key)
-            w = weight.read_by(child, (*key, part.start), joined(way.products) if way.products > 1 else
-                               converted(way.number, part))  # fmt: skip
+            made = partial(weight.part, way.number, part)
+            if way.products > 1:
+                made = partial(weight.joined, way.products, threads)
+            w = weight.read_by(child, (*key, part.start), made)
             b = None if bias is None or part.start > 0 else bias.astype(way.number)
             some = x
             if len(way.parts) > 1:
                 some = np.ascontiguousarray(x.reshape(count, p.groups, -1, p.in_pixels)[:, :, part])
             if way.products == 4 and self._shift():
-                b = ((0 if bias is None else bias) - self._shift() * weight.totals).astype(np.int32)  # modulo 2**32
+                totals = weight.quads(threads)[1].astype(np.int64)
+                b = ((0 if bias is None else bias) - self._shift() * totals).astype(np.int32)  # modulo 2**32
             if way.products > 1:
                 some = self._joined(some, count, way.products, threads)
             elif self.converts:
@@ -348,24 +366,6 @@ class IntegersPlan(Plan):
         ways = [("int32", self.products)] * (self.products > 1) + [(number, 1) for number in EXACT]
         children = [str(self._child(number, self.problem.batch, whole, Tail(), n)) for number, n in ways]
         return f"({self.strategy} {', '.join(children)})"
-
-
-def joined(products: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Input channels of weights ``(groups, out, in, ...)``, two as int16, or four as int8, in each int32."""
-
-    def join(weight: np.ndarray) -> np.ndarray:
-        groups, outer, inner, *kernel = weight.shape
-        each = np.zeros((groups, outer, -(-inner // products), *kernel, products), f"int{32 // products}")
-        for n in range(products):
-            each[:, :, : len(range(n, inner, products)), ..., n] = weight[:, :, n::products]
-        return each.view(np.int32)[..., 0]
-
-    return join
-
-
-def converted(number: str, part: slice = slice(None)) -> Callable[[np.ndarray], np.ndarray]:
-    """Some input channels of weights, as ``number``."""
-    return lambda weight: weight[:, :, part].astype(number, order="K")
 
 
 def parts(channels: int, count: int) -> list[int]:
