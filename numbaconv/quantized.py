@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -21,7 +22,7 @@ from numbaconv import calls
 from numbaconv.api import conv1d, conv2d, conv3d
 from numbaconv.arrays import Array, as_array, check_out, ready
 from numbaconv.problem import ConvProblem, shape_of
-from numbaconv.reading import Centred, reading_of
+from numbaconv.reading import Centred, Reading, reading_of
 from numbaconv.tail import Tail
 
 if TYPE_CHECKING:
@@ -255,8 +256,7 @@ class _Layer:
         )
 
     def problem(self, x_shape: tuple[int, ...], geometry: dict[str, Any]) -> ConvProblem:
-        read = reading_of("zeros", 0.0, Centred(self.zero) if self.zero else None, self.dtype, SUMS)
-        tail = Tail(dtype=self.result.name, quantised=True)
+        read, tail = _around(self.dtype, self.zero, self.result)
         words = (geometry["stride"], geometry["padding"], geometry["dilation"], geometry["groups"])
         rank = self.weight.ndim - 2
         return calls.described(rank, False, x_shape, self.weight.shape, SUMS, words, tail, read)[0]
@@ -278,6 +278,13 @@ class _Layer:
         if out is not None and y is not out and not out.flags.carray:
             out[...] = y
         return y if out is None else out
+
+
+@lru_cache(1024)
+def _around(dtype: np.dtype[Any], zero: int, result: np.dtype[Any]) -> tuple[Reading | None, Tail]:
+    """What precedes and what follows the sums."""
+    read = reading_of("zeros", 0.0, Centred(zero) if zero else None, dtype, SUMS)
+    return read, Tail(dtype=result.name, quantised=True)
 
 
 class PreparedQLinearConv:

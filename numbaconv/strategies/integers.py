@@ -170,7 +170,7 @@ class IntegersPlan(Plan):
     products: int  # the most at a time that tiles may be asked for
     plan_child: PlanChild
     children: dict[Any, Plan] = field(default_factory=dict)
-    joins: dict[Any, launch.Work] = field(default_factory=dict)
+    copies: dict[Any, launch.Work] = field(default_factory=dict)  # which are made of x
 
     def pack(self, weight: np.ndarray) -> Weights:
         return Weights(weight.copy(order="K"), packed=True)
@@ -345,19 +345,23 @@ class IntegersPlan(Plan):
     def _converted(self, x: np.ndarray, number: str, threads: int) -> np.ndarray:
         p = self.problem
         floats = np.empty(x.shape, number)
-        row, zero = loading.row_of(p.x_dtype or p.dtype, number, p.prologue), loading.told(p)["zero"]
-        rowwise.run(row, floats, x, (zero, 0), (1, 0), (1, 1), threads)
+        work = self.copies.get((number, x.size))
+        if work is None:
+            row, zero = loading.row_of(p.x_dtype or p.dtype, number, p.prologue), loading.told(p)["zero"]
+            work = rowwise.work_of(row, x.size, (floats.itemsize, x.itemsize), (zero, 0), (1, 0), (1, 1))
+            self.copies[number, x.size] = work
+        work.run(x, NOTHING, NOTHING, floats, threads)
         return floats
 
     def _joined(self, x: np.ndarray, count: int, products: int, threads: int) -> np.ndarray:
         p = self.problem
         inner = p.in_channels // p.groups
         words = np.empty((count, p.groups * -(-inner // products), p.in_pixels), np.int32)
-        work = self.joins.get((count, products))
+        work = self.copies.get((products, count))
         if work is None:
             zero = loading.told(p)["zero"]
             work = joining.work_of(x.dtype.name, (count, p.groups, inner), p.in_pixels, products, zero)
-            self.joins[count, products] = work
+            self.copies[products, count] = work
         work.run(x, NOTHING, NOTHING, words, threads)
         return words
 
