@@ -160,7 +160,8 @@ def qlinear_conv(
     -----
     The definition is that of ONNX, operator QLinearConv, since version 10. Sums are exact, of any size, and are scaled
     in float64, rounded to nearest, ties to even. Engines that scale in float32, ONNX Runtime among them, round some
-    numbers next to a tie to the other side. Extra memory: the sums, as int32.
+    numbers next to a tie to the other side. Extra memory: ``x`` and ``w`` with four channels side by side; of depthwise
+    layers, both as float32.
 
     Examples
     --------

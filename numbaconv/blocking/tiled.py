@@ -13,6 +13,7 @@ from numbaconv.blocking.halo import Halo
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel
 from numbaconv.microkernels import finish as ending
+from numbaconv.microkernels import joining
 from numbaconv.microkernels.tile import Tile
 from numbaconv.problem import ConvProblem
 from numbaconv.strategy import Plan
@@ -117,6 +118,8 @@ class TiledPlan(Plan):
         return weights.pack_panels(weight, self.tile.mr)
 
     def borrow(self, weight: np.ndarray) -> weights.Weights:
+        if self.problem.products > 1:  # 512 -> 512, 3x3 on 7x7: 0.93 of the time with that of the packing (Zen 4)
+            return weights.Weights(joining.in_panels(weight, self.tile.mr), True)
         return weights.borrow(weight, self.problem.transposed)
 
     def run(

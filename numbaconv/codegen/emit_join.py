@@ -17,20 +17,21 @@ def join_row(builder, y, x, total, inner, taps, lanes):  # type: ignore[no-untyp
     with counted(builder, ceil_div(builder, inner, 4), simd.zero) as (c, (outer,), assign_outer):
         first = builder.mul(c, word(4))
         channels = [builder.add(first, word(n)) for n in range(4)]
-        there = [builder.icmp_signed("<=", channel, last) for channel in channels]
-        starts = [
-            builder.mul(builder.select(inside, channel, last), taps)
-            for inside, channel in zip(there, channels, strict=True)
-        ]
+        bits, starts = ir.Constant(LANE, 0), []  # those of the channels that there are
+        for n, channel in enumerate(channels):
+            inside = builder.icmp_signed("<=", channel, last)
+            starts.append(builder.mul(builder.select(inside, channel, last), taps))
+            bits = builder.or_(bits, builder.select(inside, ir.Constant(LANE, 255 << 8 * n), ir.Constant(LANE, 0)))
+        there = simd.broadcast(bits)
         to = builder.add(y_base, builder.mul(c, taps))
         with counted(builder, ceil_div(builder, taps, lanes), outer) as (v, (acc,), assign):
             at = builder.mul(v, word(lanes))
             count = builder.sub(taps, at)
             mask, words = simd.first_lanes(count), simd.zero
-            for n, (inside, start) in enumerate(zip(there, starts, strict=True)):
+            for n, start in enumerate(starts):
                 part = builder.zext(bytes_.masked_load(x.at(x_base, start, at), mask), simd.kind)
-                part = builder.shl(part, simd.constant(8 * n))
-                words = builder.or_(words, builder.select(inside, part, simd.zero))
+                words = builder.or_(words, builder.shl(part, simd.constant(8 * n)))
+            words = builder.and_(words, there)
             simd.store_first(words, y.at(to, at), count)
             assign([simd.fma(words, ones, acc)])
         assign_outer([acc])

@@ -18,9 +18,11 @@ from numbaconv.codegen import emit_join, launch
 from numbaconv.codegen.emit import emitted_by
 from numbaconv.codegen.jit import RangeKernel, inline
 from numbaconv.codegen.rows import elements
+from numbaconv.microkernels.transpose import transpose_rows
 
 PIECE = 4096  # words of a task: some microseconds
 COPY = 20  # multiply-adds in the time of one word
+SQUARE = 8  # rows, as most tiles have, and columns that are turned at a time
 LANES = 16  # of a vector that quads of weights are made in
 SIGNS = -0x7F7F7F80  # which bits add 128 to four numbers of int8
 
@@ -128,4 +130,29 @@ def join_row(y: Any, x: Any, total: Any, inner: int, taps: int, lanes: int) -> N
     t_flat[t_base] = parts.sum(dtype=np.int32)
 
 
+def in_panels(weight: np.ndarray, mr: int) -> np.ndarray:
+    """What `blocking.weights.pack_panels` makes of words, but that missing rows are anything, in less time."""
+    groups, outer = weight.shape[:2]
+    flat = np.ascontiguousarray(weight).reshape(-1)
+    terms, tiles = flat.size // (groups * outer), -(-outer // mr)
+    panels, nothing = np.empty(groups * tiles * terms * mr, np.int32), np.zeros(1, np.int32)
+    g = PANELS.geometry(terms=terms, tiles=tiles, outer=outer, mr=mr)
+    work = launch.Work(PANELS, "int32", (), groups * tiles, 0, 0, nothing, g)
+    work.run(flat, nothing, nothing, panels, 1)
+    return panels
+
+
+def make_panel_tasks() -> Callable[..., None]:
+    """A task is a tile's rows."""
+
+    def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
+        for task in range(lo, hi):
+            group, tile = divmod(task, g.tiles)
+            source = (x, (group * g.outer + tile * g.mr) * g.terms, g.terms)
+            transpose_rows((y, task * g.terms * g.mr, g.mr), source, min(g.mr, g.outer - tile * g.mr), g.terms, SQUARE)
+
+    return tasks
+
+
+PANELS = RangeKernel("panels", make_panel_tasks, "terms tiles outer mr")
 WEIGHTS = RangeKernel("join weights", make_weight_tasks, "inner taps outputs joined")
