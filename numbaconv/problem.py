@@ -37,6 +37,7 @@ LAYOUT = {1: "(N, C, width)", 2: "(N, C, height, width)", 3: "(N, C, depth, heig
 PADDING_WORDS = ("valid", "same", "same_lower", "full", "causal")
 SPATIAL = "DHW"
 DEFAULT_ORDER = "NC" + SPATIAL  # of the axes of x and of the result as they lie in memory
+PRODUCTS = {1: "", 2: " pairs", 4: " quads"}
 LARGEST = 2**62  # so that the sum of two sizes is still an int64
 
 
@@ -63,7 +64,9 @@ class ConvProblem:
     padding_value: complex = 0.0  # of mode 'constant'
     x_dtype: str = ""  # of x, where it is read as another dtype than that of the sums
     prologue: Prologue | Centred | None = None  # applied to each element of x that is read
-    pairs: bool = False  # each int32 of x and w is two channels of int16, and w * x the sum of two products
+    # Each int32 of x and w is so many channels, and w * x the sum of so many products: two of int16, or four, which are
+    # of uint8 in x and of int8 in w; padding_value is such an int32, unsigned.
+    products: int = 1
     x_order: str = DEFAULT_ORDER  # of the axes of x, depth, height and width always among them
     y_order: str = DEFAULT_ORDER  # of those of the result
 
@@ -384,7 +387,7 @@ class ConvProblem:
         return (
             f"{name} {_SHORT_DTYPE.get(self.dtype, self.dtype)} {times(self.x_shape)} * {times(self.w_shape)}"
             f" s{_short(stride[first:])} p{_short(pads)} d{_short(self.dilation[first:])} g{self.groups}{spacing}"
-            f"{' pairs' * self.pairs}{f' {self.tail}' if self.tail else ''}{self._reading()}"
+            f"{PRODUCTS[self.products]}{f' {self.tail}' if self.tail else ''}{self._reading()}"
         )
 
     def _reading(self) -> str:

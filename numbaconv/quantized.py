@@ -3,31 +3,39 @@
     sum[n, o, p] = b[o] + sum over c, t of  (w[o, c, t] - w_zero_point[o]) * (x[n, c, ...] - x_zero_point)
     y = saturate(round(sum * x_scale * w_scale[o] / y_scale) + y_zero_point)
 
-The sums are exact: those of `conv2d` with ``out_dtype="int32"`` (or int64, where these are not enough), which takes the
-zero point of x away as it reads. Padding is the real zero, which x_zero_point stands for.
+The sums are exact, of any size: `conv_integer` is `conv2d` with ``out_dtype="int32"``, which takes the zero point of x
+away as it reads. `qlinear_conv` scales its sums while they are in the cache; `plan_qlinear_conv` packs weights once.
+Padding is the real zero, which x_zero_point stands for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import prod
-from typing import Any, Literal, NamedTuple, SupportsIndex
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
 
 from numbaconv import calls
 from numbaconv.api import conv1d, conv2d, conv3d
-from numbaconv.arrays import Array, as_array
-from numbaconv.reading import Centred
+from numbaconv.arrays import Array, as_array, check_out, ready
+from numbaconv.problem import ConvProblem, shape_of
+from numbaconv.reading import Centred, Reading, reading_of
+from numbaconv.tail import Tail
 
-__all__ = ["conv_integer", "qlinear_conv"]
+if TYPE_CHECKING:
+    from numbaconv.strategy import Plan
+
+__all__ = ["PreparedQLinearConv", "conv_integer", "plan_qlinear_conv", "qlinear_conv"]
 
 AutoPad = Literal["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"]
 
 CONV: dict[int, Callable[..., Array]] = {1: conv1d, 2: conv2d, 3: conv3d}
 AUTO_PADS = {"NOTSET": None, "SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
 STORED = (np.dtype("int8"), np.dtype("uint8"))
+SUMS = np.dtype("int64")  # as the problem has them; it is known beforehand how few bits will do
 
 
 def conv_integer(
@@ -97,7 +105,7 @@ def conv_integer(
     """
     operands = _operands(x, x_zero_point, w, w_zero_point)
     geometry = _geometry(operands.w.shape, auto_pad, dilations, group, kernel_shape, pads, strides)
-    return _sums(operands, None, geometry, "int32")
+    return _sums(operands, geometry)
 
 
 def qlinear_conv(
@@ -152,7 +160,8 @@ def qlinear_conv(
     -----
     The definition is that of ONNX, operator QLinearConv, since version 10. Sums are exact, of any size, and are scaled
     in float64, rounded to nearest, ties to even. Engines that scale in float32, ONNX Runtime among them, round some
-    numbers next to a tie to the other side. Extra memory: the sums, as int32.
+    numbers next to a tie to the other side. Extra memory: ``x`` and ``w`` with four channels side by side; of depthwise
+    layers, both as float32.
 
     Examples
     --------
@@ -162,26 +171,166 @@ def qlinear_conv(
     array([[[  1, 118]]], dtype=int8)
     """
     operands = _operands(x, x_zero_point, w, w_zero_point)
-    filters = len(operands.w)
-    scale = _scale("x_scale", x_scale, 1) * _scale("w_scale", w_scale, filters)  # exact for factors of float32
-    unit = float(_scale("y_scale", y_scale, 1)[0])
-    zero = as_array("y_zero_point", y_zero_point)
-    if zero.dtype not in STORED:
-        raise TypeError(f"y_zero_point must be of NumPy's int8 or uint8, as the result is to be; got {zero.dtype}")
-    zero_point = _zero_point("y_zero_point", zero, zero.dtype, 1)
-    bias = None if b is None else _bias(b, filters)
+    layer = _layer(operands, x_scale, w_scale, y_scale, y_zero_point, b)
     geometry = _geometry(operands.w.shape, auto_pad, dilations, group, kernel_shape, pads, strides)
-    # Products of 8-bit numbers are below 2**16.
-    start = 0 if bias is None else max(abs(int(bias.min(initial=0))), int(bias.max(initial=0)))
-    narrow = prod(operands.w.shape[1:]) * 2**16 + start < 2**31
-    sums = _sums(operands, bias, geometry, "int32" if narrow else "int64")
-    y = np.empty(sums.shape, zero.dtype)
-    if y.size:
-        from numbaconv.microkernels.settling import requantise
+    problem = layer.problem(operands.x.shape, geometry)
+    plan, packed, threads = None, None, calls.thread_count(None)
+    if not problem.is_empty:
+        plan = calls.engine()[0].plan(problem, None, threads, False)
+        packed = plan.borrow(plan.problem.forward_weights(layer.weight))
+    return layer.run(problem, plan, packed, ready(operands.x, operands.x.dtype), None, threads)
 
-        threads = calls.thread_count(None)
-        requantise(sums, np.broadcast_to(scale, filters), unit, int(zero_point[0]), y, threads)
-    return y
+
+def plan_qlinear_conv(
+    input_shape: Sequence[SupportsIndex],
+    x_scale: npt.ArrayLike,
+    x_zero_point: npt.ArrayLike,
+    w: npt.ArrayLike,
+    w_scale: npt.ArrayLike,
+    w_zero_point: npt.ArrayLike,
+    y_scale: npt.ArrayLike,
+    y_zero_point: npt.ArrayLike,
+    b: npt.ArrayLike | None = None,
+    *,
+    auto_pad: AutoPad = "NOTSET",
+    dilations: Sequence[SupportsIndex] | None = None,
+    group: SupportsIndex = 1,
+    kernel_shape: Sequence[SupportsIndex] | None = None,
+    pads: Sequence[SupportsIndex] | None = None,
+    strides: Sequence[SupportsIndex] | None = None,
+    num_threads: int | None = None,
+) -> PreparedQLinearConv:
+    """`qlinear_conv` for inputs of one shape, planned and with packed weights, for many calls.
+
+    Parameters
+    ----------
+    input_shape : sequence of int
+        The shape of the inputs, (N, C, *size).
+    x_scale, w, w_scale, w_zero_point, y_scale, y_zero_point, b
+        As in `qlinear_conv`; the plan has copies.
+    x_zero_point : scalar
+        Of NumPy's int8 or uint8, which is the dtype of the inputs.
+    auto_pad, dilations, group, kernel_shape, pads, strides
+        As in `conv_integer`.
+    num_threads : int, optional
+        For every call of the plan; by default as `set_num_threads` says when it is called.
+
+    Returns
+    -------
+    PreparedQLinearConv
+        Called with an input, and with ``out=`` where there is an array for the result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w = np.array([[[1, 2]]], np.int8)
+    >>> plan = plan_qlinear_conv((1, 1, 3), 0.5, np.uint8(10), w, 0.1, 0, 0.2, np.int8(-4))
+    >>> plan(np.array([[[10, 20, 250]]], np.uint8))
+    array([[[  1, 118]]], dtype=int8)
+    """
+    zero, shape = _stored("x_zero_point", x_zero_point, "the inputs are"), shape_of("input_shape", input_shape)
+    if not 3 <= len(shape) <= 5:
+        raise ValueError(f"input_shape must have 3, 4 or 5 dimensions, (N, C, *size); got {shape}")
+    operands = _operands(np.broadcast_to(np.zeros((), zero.dtype), shape), zero, w, w_zero_point)
+    layer = _layer(operands, x_scale, w_scale, y_scale, y_zero_point, b)
+    geometry = _geometry(operands.w.shape, auto_pad, dilations, group, kernel_shape, pads, strides)
+    if num_threads is not None:
+        num_threads = calls.thread_count(num_threads)
+    return PreparedQLinearConv(layer.copy(), layer.problem(shape, geometry), num_threads)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """All of a layer but its geometry: weights less their zero points, and what becomes of sums."""
+
+    dtype: np.dtype[Any]  # of x
+    zero: int  # of x
+    weight: Array
+    bias: Array | None
+    told: Array  # `requantising.table`
+    result: np.dtype[Any]
+
+    def copy(self) -> _Layer:
+        """One that the caller's arrays are no part of."""
+        return replace(
+            self, weight=self.weight.copy(), bias=None if self.bias is None else self.bias.copy(), told=self.told.copy()
+        )
+
+    def problem(self, x_shape: tuple[int, ...], geometry: dict[str, Any]) -> ConvProblem:
+        read, tail = _around(self.dtype, self.zero, self.result)
+        words = (geometry["stride"], geometry["padding"], geometry["dilation"], geometry["groups"])
+        rank = self.weight.ndim - 2
+        return calls.described(rank, False, x_shape, self.weight.shape, SUMS, words, tail, read)[0]
+
+    def run(
+        self, problem: ConvProblem, plan: Plan | None, packed: Any, x: Array, out: Array | None, threads: int
+    ) -> Array:
+        """The result, in ``out`` if that is given; no plan means that there are no products."""
+        y = np.empty(problem.y_shape, self.result) if out is None or not out.flags.carray else out.view(np.ndarray)
+        if plan is not None:
+            plan.run(x, packed, self.bias, y, threads, self.told)
+        elif y.size:
+            from numbaconv.microkernels import requantising
+
+            sums = np.zeros(y.shape, np.int32)
+            if self.bias is not None:
+                sums += self.bias.reshape(-1, *[1] * problem.rank)
+            requantising.requantise(sums, self.told, y, threads)
+        if out is not None and y is not out and not out.flags.carray:
+            out[...] = y
+        return y if out is None else out
+
+
+@lru_cache(1024)
+def _around(dtype: np.dtype[Any], zero: int, result: np.dtype[Any]) -> tuple[Reading | None, Tail]:
+    """What precedes and what follows the sums."""
+    read = reading_of("zeros", 0.0, Centred(zero) if zero else None, dtype, SUMS)
+    return read, Tail(dtype=result.name, quantised=True)
+
+
+class PreparedQLinearConv:
+    """A quantised convolution with its plan and its packed weights: made by `plan_qlinear_conv`, called with inputs.
+
+    It may be shared by threads, and pickled.
+    """
+
+    __slots__ = ("_layer", "_packed", "_plan", "num_threads", "problem")
+
+    def __init__(self, layer: _Layer, problem: ConvProblem, num_threads: int | None) -> None:
+        self.problem, self.num_threads, self._layer = problem, num_threads, layer
+        self._plan: Plan | None = None
+        self._packed: Any = None
+        if not problem.is_empty:
+            plan = self._plan = calls.engine()[0].plan(problem, None, calls.thread_count(num_threads), True)
+            self._packed = plan.pack(plan.problem.forward_weights(layer.weight))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """That of the inputs."""
+        return self.problem.x_shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """That of the results."""
+        return self.problem.y_shape
+
+    def __call__(self, x: npt.ArrayLike, out: Array | None = None) -> Array:
+        """The convolution of ``x``, which has the planned shape and dtype; ``out`` if it is given, else a new array."""
+        given, dtype = as_array("x", x), self._layer.dtype
+        if given.shape != self.input_shape:
+            raise ValueError(f"x must have the planned shape {self.input_shape}; got {given.shape}")
+        if given.dtype != dtype:
+            raise TypeError(f"x must have the planned dtype {dtype}; got {given.dtype}")
+        if out is not None:
+            check_out(out, self.output_shape, self._layer.result, x=given)
+        threads = self.num_threads or calls.thread_count(None)
+        return self._layer.run(self.problem, self._plan, self._packed, ready(given, dtype), out, threads)
+
+    def __repr__(self) -> str:
+        return f"<{self.problem}: {self._plan or 'nothing to multiply'}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PreparedQLinearConv, (self._layer, self.problem, self.num_threads)
 
 
 # ---- what is given ---------------------------------------------------------------------------------------------------
@@ -208,6 +357,38 @@ def _operands(x: Any, x_zero_point: Any, w: Any, w_zero_point: Any) -> _Operands
         raise ValueError(f"w must have as many dimensions as x, {image.ndim}; got shape {kernel.shape}")
     x_zero = _zero_point("x_zero_point", x_zero_point, image.dtype, 1)
     return _Operands(image, x_zero, kernel, _zero_point("w_zero_point", w_zero_point, kernel.dtype, len(kernel)))
+
+
+def _layer(operands: _Operands, x_scale: Any, w_scale: Any, y_scale: Any, y_zero_point: Any, b: Any) -> _Layer:
+    """QLinearConv's inputs, checked, but for x."""
+    from numbaconv.microkernels import requantising
+
+    filters = len(operands.w)
+    scale = _scale("x_scale", x_scale, 1) * _scale("w_scale", w_scale, filters)  # exact for factors of float32
+    unit = float(_scale("y_scale", y_scale, 1)[0])
+    zero = _stored("y_zero_point", y_zero_point, "the result is")
+    told = requantising.table(
+        np.broadcast_to(scale, filters), unit, int(_zero_point("y_zero_point", zero, zero.dtype, 1)[0])
+    )
+    weight, bias = _centred(operands.w, operands.w_zero), None if b is None else _bias(b, filters)
+    return _Layer(operands.x.dtype, int(operands.x_zero[0]), weight, bias, told, zero.dtype)
+
+
+def _stored(name: str, value: Any, what: str) -> Array:
+    """A zero point whose own dtype counts."""
+    zero = as_array(name, value)
+    if zero.dtype not in STORED:
+        raise TypeError(f"{name} must be of NumPy's int8 or uint8, as {what} to be; got {zero.dtype}")
+    return zero
+
+
+def _centred(w: Array, zero: Array) -> Array:
+    """Weights less their zero points: of int8 where it is plain that these hold them, else of int16."""
+    if not zero.any():
+        return w
+    if w.dtype == np.uint8 and (zero == 128).all():
+        return (w ^ np.uint8(128)).view(np.int8)
+    return w - zero.reshape(-1, *[1] * (w.ndim - 1))
 
 
 def _zero_point(name: str, value: Any, dtype: np.dtype[Any], filters: int) -> Array:
@@ -276,10 +457,8 @@ def _geometry(
 # ---- sums ------------------------------------------------------------------------------------------------------------
 
 
-def _sums(operands: _Operands, bias: Array | None, geometry: dict[str, Any], dtype: str) -> Array:
+def _sums(operands: _Operands, geometry: dict[str, Any]) -> Array:
     """The exact sums."""
     x, x_zero, w, w_zero = operands
-    weights = w - w_zero.reshape(-1, *[1] * (w.ndim - 1)) if w_zero.any() else w
-    zero = int(x_zero[0])
-    reading = {"prologue": Centred(zero)} if zero else {}
-    return CONV[x.ndim - 2](x, weights, bias, out_dtype=dtype, **reading, **geometry)
+    reading = {"prologue": Centred(int(x_zero[0]))} if x_zero[0] else {}
+    return CONV[x.ndim - 2](x, _centred(w, w_zero), None, out_dtype="int32", **reading, **geometry)

@@ -55,6 +55,7 @@ class Tail:
     epilogue: Epilogue | None = None
     dtype: str = ""  # of the result, where it is not that of the sums
     in_place: bool = False  # whether results of ``dtype`` may lie where the sums did, being integers as large
+    quantised: bool = False  # whether results are scaled by `microkernels.requantising`, whose table is the residual
 
     @property
     def moves(self) -> bool:
@@ -68,6 +69,8 @@ class Tail:
             words.append(f"{name}({', '.join(f'{p:g}' for p in parameters)})" if parameters else str(name))
         if self.epilogue is not None:
             words.append(f"epilogue {self.epilogue}")
+        if self.quantised:
+            words.append("quantised")
         if self.dtype:
             words.append(f"to {SHORT.get(self.dtype, self.dtype)}")
         return " ".join(words)

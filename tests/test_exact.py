@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tolerance import assert_close
 
 import numbaconv
+from numbaconv.codegen import host
 
 COMPLEX = {
     "groups": Case((3, 6, 9, 11), (9, 2, 3, 3), {"padding": 1, "groups": 3}),
@@ -244,12 +245,12 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("dtypes", ["uint8 int8", "int16 int16"])
+@pytest.mark.parametrize("dtypes", ["uint8 int8", "int8 int8", "uint8 uint8", "int16 int16"])
 @pytest.mark.parametrize("name", PAIRS)
-def test_pairs(name, dtypes):
-    """What float32 does not hold, pairs of int16 do."""
+def test_products_at_a_time(name, dtypes):
+    """What float32 does not hold, pairs of int16 do, and quads of 8 bits."""
     case, dtypes = PAIRS[name], dtypes.split()
-    most = 255 if "uint8" in dtypes else int((0.98 * 2**31 / np.prod(case.w[1:])) ** 0.5)
+    most = min(np.iinfo(dtypes[0]).max, int((0.98 * 2**31 / np.prod(case.w[1:])) ** 0.5))
     x, _, b = integer_arrays(case, dtypes[0], most, most)
     _, w, _ = integer_arrays(case, dtypes[1], 1, min(most, np.iinfo(dtypes[1]).max))
     x[:, :, -1], w[-1] = most, -w.max()
@@ -263,11 +264,42 @@ def test_pairs(name, dtypes):
         residual = np.full(exact.shape, 1000, np.int32) if "residual" in options else None
         plan = case.plan(w, b, dtype=x.dtype, out_dtype="int32", strategy="integers", **options)
         y = plan(x, residual=residual)
-        assert plan._plan.children.keys() and {key[0] for key in plan._plan.children} == {"int32"}
+        products = 4 if host.has_quads() and dtypes[1] == "int8" else 2
+        assert {(key[0], key[4]) for key in plan._plan.children} == {("int32", products)}
         expected = exact if residual is None else exact + 1000
         ends = {None: (-(2**31), 2**31), "relu": (0, 2**31)}.get(options.get("activation"), (-5, 999))
         np.testing.assert_array_equal(y, np.clip(expected, *ends))
     np.testing.assert_array_equal(case.call(x, w, b, out_dtype="float64", strategy="integers"), exact.astype(float))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "bool"])
+def test_quads_and_what_lies_around_them(dtype):
+    """A shifted input has its padding shifted; where that is none of 256 numbers, there are no quads."""
+    case = Case((1, 6, 7, 18), (9, 6, 3, 3))
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, case.x, np.uint8).view("int8" if dtype == "int8" else "uint8")
+    x, w = (x > 99 if dtype == "bool" else x), rng.integers(-128, 128, case.w).astype("int16")  # which int8 holds
+    numpy = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    for mode, value in (("constant", 7), ("constant", 256), ("constant", -129), *((m, 0) for m in list(numpy)[1:])):
+        more = {"constant_values": value} if mode == "constant" else {}
+        around = np.pad(x.astype(np.int64), ((0, 0), (0, 0), (2, 2), (2, 2)), numpy[mode], **more)
+        read = {"padding": 2, "padding_mode": mode, "padding_value": value}
+        plan = numbaconv.plan_conv2d(x.shape, w, **read, dtype=dtype, out_dtype="int32", strategy="integers")
+        np.testing.assert_array_equal(plan(x), case.operation(around, w, None))
+        fits = mode != "constant" or (0 <= value + 128 * (dtype == "int8") < 256)
+        assert {key[4] == 4 for key in plan._plan.children} == {fits and host.has_quads()}
+
+
+def test_quads_do_not_saturate():
+    """Sums of two products beyond int16, of four beyond that; and sums that int32 just holds, and does not."""
+    x, w = np.full((1, 65_792, 1), 255, np.uint8), np.full((2, 65_792, 1), -128, np.int8)
+    w[1] = 127
+    exact = 255 * 65_700 * np.array([-128, 127])
+    y = numbaconv.conv1d(x[:, :65_700], w[:, :65_700], out_dtype="int32", strategy="integers")
+    np.testing.assert_array_equal(y.ravel(), exact)
+    assert (numbaconv.conv1d(x, w[:1], out_dtype="int32") == -128 * 255 * 65_792).all()
+    with pytest.raises(OverflowError, match="a sum does not fit the result dtype int32"):
+        numbaconv.conv1d(x, w[:1], np.array([-(2**23)]), out_dtype="int32")
 
 
 def test_saturation_is_a_clip():

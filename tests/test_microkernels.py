@@ -10,12 +10,15 @@ from itertools import product
 import numba
 import numpy as np
 import pytest
+import reference
 from called import compiled as callable_of
 from processes import ZEN3, python
 
+import numbaconv
 from numbaconv import machine
 from numbaconv.codegen import host
 from numbaconv.codegen.jit import DISABLED
+from numbaconv.microkernels import joining
 from numbaconv.microkernels.pack import copy_rows, gather_rows, split_rows
 from numbaconv.microkernels.sweep import make_sweep
 from numbaconv.microkernels.tile import ROW_TILE_HEIGHTS, TILES, Tile, gemm_column, row_tile, spare_column
@@ -345,6 +348,38 @@ def test_inner_loop_is_nothing_but_fma(dtype, mr, nv, lanes):
 
 
 # ---- other processors ------------------------------------------------------------------------------------------------
+
+
+# ---- integers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not host.has_quads(), reason="for hosts that add four products at a time")
+@pytest.mark.parametrize("shape", [(1, 5, 3, 1, 7, 7), (2, 3, 5, 1, 1, 1), (1, 2, 8, 3, 3, 3), (1, 2, 9, 1, 1, 16),
+                                   (1, 2, 4, 1, 1, 17), (2, 7, 72, 1, 1, 1)])  # fmt: skip
+def test_join_weights(shape):
+    weight = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
+    words, totals = joining.join_weights(weight, 1)
+    expected, total = np.zeros_like(words).ravel(), np.zeros(len(totals), np.int32)
+    groups, outer, inner, *kernel = shape
+    row = weight[0, 0].size
+    for o in range(groups * outer):
+        at = (expected, o * (expected.size // len(total)))
+        joining.join_row(at, (weight.ravel(), o * row), (total, o), inner, int(np.prod(kernel)), 16)
+    np.testing.assert_array_equal(words.ravel(), expected)
+    np.testing.assert_array_equal(totals, total)
+    np.testing.assert_array_equal(total, weight.sum(axis=(2, 3, 4, 5)).ravel())
+
+
+@pytest.mark.skipif(not host.is_x86(), reason="instructions of x86")
+@pytest.mark.parametrize("size", [(8, 16), (7, 7), (3, 21)])
+def test_products_of_8_bits(size):
+    """By quads where there are such instructions, else by pairs, also in the columns that have lanes to spare."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (2, 10, *size)).astype(np.uint8)
+    w = rng.integers(-128, 128, (21, 10, 3, 1)).astype(np.int8)
+    plan = numbaconv.plan_conv2d(x.shape, w, dtype="uint8", out_dtype="int32", padding=(1, 0), strategy="integers")
+    np.testing.assert_array_equal(plan(x), reference.conv(x, w, None, padding=(1, 0)))
+    assert {key[4] for key in plan._plan.children} == {4 if host.has_quads() else 2}
 
 
 @pytest.mark.skipif(HOST != 64 or sys.platform != "linux", reason="for hosts with AVX-512")

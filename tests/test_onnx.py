@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from numbaconv.quantized import conv_integer, qlinear_conv
+from numbaconv.quantized import conv_integer, plan_qlinear_conv, qlinear_conv
 
 pytest.importorskip("onnx")
 from onnx import TensorProto, helper
@@ -90,11 +90,12 @@ def test_conv_integer_as_onnx_runtime(name, w_dtype):
     np.testing.assert_array_equal(conv_integer(x, w, *zeros, **attributes), theirs)
 
 
-@pytest.mark.parametrize("w_dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("dtypes", ["uint8 uint8", "uint8 int8", "int8 int8"])
 @pytest.mark.parametrize("each", [False, True], ids=["one scale", "a scale for each filter"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_qlinear_conv_as_onnx_runtime(name, each, w_dtype):
-    rng, x, w, attributes = arrays(name, "uint8", w_dtype)
+def test_qlinear_conv_as_onnx_runtime(name, each, dtypes):
+    x_dtype, w_dtype = dtypes.split()
+    rng, x, w, attributes = arrays(name, x_dtype, w_dtype)
     if w_dtype == "int8":  # without VNNI it saturates sums of two products of uint8 and int8 at 16 bits
         w >>= 1
     filters = len(w)
@@ -102,10 +103,12 @@ def test_qlinear_conv_as_onnx_runtime(name, each, w_dtype):
     w_zero = np.full(w_scale.shape, 0 if w_dtype == "int8" else 128, w_dtype)
     y_scale = np.float32(0.02 * 0.015 * x.std() * w.std() * np.sqrt(w[0].size) / 30)
     b = rng.integers(-5000, 5000, filters, "int32")
-    inputs = (x, np.float32(0.02), np.uint8(120), w, w_scale, w_zero, y_scale, np.uint8(100), b)
+    zeros = np.array([120, 100], "uint8") if x_dtype == "uint8" else np.array([-8, -28], "int8")
+    inputs = (x, np.float32(0.02), zeros[0], w, w_scale, w_zero, y_scale, zeros[1], b)
     y = qlinear_conv(*inputs, **attributes)
-    theirs = run("QLinearConv", [np.asarray(a) for a in inputs], "uint8", attributes)
-    assert y.dtype == theirs.dtype and np.ptp(y) > 80  # so that it says something
+    np.testing.assert_array_equal(plan_qlinear_conv(x.shape, *inputs[1:], **attributes)(x), y)
+    theirs = run("QLinearConv", [np.asarray(a) for a in inputs], x_dtype, attributes)
+    assert y.dtype == theirs.dtype and np.ptp(y.astype(int)) > 80  # so that it says something
     # It scales in float32: next to a tie it may round to the other side. There, and only there, do results differ.
     of_filters = (-1, *[1] * (x.ndim - 2))
     scale = np.reshape(np.float64(inputs[1]) * w_scale / y_scale, of_filters)

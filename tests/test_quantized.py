@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,9 @@ import reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numbaconv.quantized import conv_integer, qlinear_conv
+from numbaconv.codegen.rows import call_from_python
+from numbaconv.microkernels import requantising
+from numbaconv.quantized import conv_integer, plan_qlinear_conv, qlinear_conv
 
 DTYPES = ("int8", "uint8")
 
@@ -93,6 +96,75 @@ def test_qlinear_conv(case, data):
     y = qlinear_conv(x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, b, **attributes)
     exact = sums(x, x_zero, w, w_zero, b, **geometry)
     assert_same(y, quantised(exact, x_scale, w_scale, y_scale, y_zero), y_zero.dtype)
+    if data.draw(st.booleans()):
+        plan = plan_qlinear_conv(x.shape, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, b, **attributes)
+        np.testing.assert_array_equal(plan(x), y)
+
+
+def test_a_plan():
+    """It has copies of its own, survives pickling, and writes where it is told."""
+    rng = np.random.default_rng(0)
+    x, w, b = whole(rng, "uint8", (2, 8, 9, 20)), whole(rng, "int8", (6, 8, 3, 3)), np.arange(6, dtype=np.int32) * 999
+    scales = np.linspace(0.01, 0.02, 6)
+    rest = 0.02, np.uint8(120), w, scales, np.int8(3), 0.9, np.int8(-5), b
+    y, geometry = qlinear_conv(x, *rest, pads=[1] * 4), {"pads": [1] * 4}
+    plan = plan_qlinear_conv(x.shape, *rest, **geometry, num_threads=1)
+    assert plan.input_shape == x.shape and plan.output_shape == y.shape and "integers" in repr(plan)
+    w[:], b[:], scales[:] = 0, 0, 1
+    out, strided = np.empty_like(y), np.empty((*y.shape[:-1], 2 * y.shape[-1]), y.dtype)[..., ::2]
+    for result in (plan(x), plan(np.asfortranarray(x)), plan(x, out=out), out, plan(x, out=strided), strided,
+                   pickle.loads(pickle.dumps(plan))(x)):  # fmt: skip
+        np.testing.assert_array_equal(result, y)
+    assert plan(x, out=strided) is strided
+    for wrong, error, words in (
+        (x[:1], ValueError, r"x must have the planned shape \(2, 8, 9, 20\)"),
+        (x.view("int8"), TypeError, "x must have the planned dtype uint8; got int8"),
+    ):
+        with pytest.raises(error, match=words):
+            plan(wrong)
+    with pytest.raises(TypeError, match="out must have dtype int8"):
+        plan(x, out=np.empty(y.shape, np.uint8))
+    with pytest.raises(ValueError, match="out must not overlap x"):
+        plan(x, out=x.view("int8").reshape(-1)[: y.size].reshape(y.shape))
+
+
+def test_a_plan_of_nothing():
+    b = np.array([7, -7], np.int32)
+    rest = 1.0, np.uint8(0), np.zeros((2, 0, 1), np.int8), 0.5, 0, 1.0, np.int8(1), b
+    assert plan_qlinear_conv((1, 0, 2), *rest)(np.zeros((1, 0, 2), np.uint8)).tolist() == [[[5, 5], [-3, -3]]]
+    assert plan_qlinear_conv((0, 0, 2), *rest)(np.zeros((0, 0, 2), np.uint8)).shape == (0, 2, 2)
+    with pytest.raises(TypeError, match="x_zero_point must be of NumPy's int8 or uint8, as the inputs are to be"):
+        plan_qlinear_conv((1, 0, 2), 1.0, 0, *rest[2:])
+    with pytest.raises(ValueError, match=r"input_shape must have 3, 4 or 5 dimensions, .* got \(1, 2\)"):
+        plan_qlinear_conv((1, 2), *rest)
+    with pytest.raises(ValueError, match="num_threads"):
+        plan_qlinear_conv((1, 0, 2), *rest, num_threads=0)
+
+
+SCALED = ((0.5, 1.0), (1.0, 3.0), (2**-15, 1.0), (2**-16, 1.0), (np.nextafter(0.25, 1), 1.0), (1e-30, 1e30),
+          (1e30, 1e-30), (0.1, 0.3), (7.0, 2**20))  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "float32", "float64"])
+@pytest.mark.parametrize("stored", DTYPES)
+def test_requantising_next_to_ties(dtype, stored):
+    """Sums on ties, next to them, and huge ones; factors that are powers of two, nearly so, tiny and huge."""
+    rng, zero = np.random.default_rng(0), 3
+    limits = np.iinfo(stored)
+    for scale, unit in SCALED:
+        told = requantising.table(np.array([9.9, scale]), unit, zero)
+        near = (rng.integers(-300, 300, 150) + 0.5) * unit / scale
+        most = 2.0**24 if dtype == "float32" else 2.0**31 - 128
+        total = np.concatenate([np.rint(near) + n for n in (-1, 0, 1)] + [[0, 1, -1, most, -most]])
+        total = np.clip(total, -most, most).astype(dtype)
+        expected = (
+            np.clip(np.rint(total.astype(np.float64) * scale / unit), limits.min - zero, limits.max - zero) + zero
+        )
+        address = requantising.row_of(dtype, stored).address
+        for count in (1, 15, 16, 17, 63, 64, 100, len(total)):
+            y = np.full(count + 1, 77, stored)
+            call_from_python(address, y.ctypes.data, total.ctypes.data, told.ctypes.data, count, 1)
+            np.testing.assert_array_equal(y, [*expected[:count], 77])
 
 
 def test_ties_go_to_the_even_number_and_the_range_ends():

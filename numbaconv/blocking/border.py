@@ -48,7 +48,7 @@ class Border:
             return np.empty(0, np.int64)
         kind = np.dtype(p.dtype).kind
         value = np.zeros(2, np.int64)
-        if kind in "biu":
+        if kind in "biu" and p.products == 1:
             value[:1] = np.array([int(p.padding_value.real) % 2**64], np.uint64).view(np.int64)
         else:
             number = complex(p.padding_value)

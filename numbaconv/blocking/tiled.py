@@ -13,6 +13,7 @@ from numbaconv.blocking.halo import Halo
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel
 from numbaconv.microkernels import finish as ending
+from numbaconv.microkernels import joining
 from numbaconv.microkernels.tile import Tile
 from numbaconv.problem import ConvProblem
 from numbaconv.strategy import Plan
@@ -108,14 +109,17 @@ class TiledPlan(Plan):
         spare = self.tile.spare if packed else 0
         g = self.kernel.geometry(panel=panel, own=own, spare=spare, **words, **tail)
         constants = (self.tile.mr, self.tile.nv, lanes)
+        dtype = "uint32" if p.products == 4 else p.dtype  # which tells the tile's two kinds of integers apart
         return launch.Work(
-            self.kernel, p.dtype, constants, blocks.tasks(p), p.macs, self.scratch + self.pending, table, g
+            self.kernel, dtype, constants, blocks.tasks(p), p.macs, self.scratch + self.pending, table, g
         )
 
     def pack(self, weight: np.ndarray) -> weights.Weights:
         return weights.pack_panels(weight, self.tile.mr)
 
     def borrow(self, weight: np.ndarray) -> weights.Weights:
+        if self.problem.products > 1:  # 512 -> 512, 3x3 on 7x7: 0.93 of the time with that of the packing (Zen 4)
+            return weights.Weights(joining.in_panels(weight, self.tile.mr), True)
         return weights.borrow(weight, self.problem.transposed)
 
     def run(
@@ -131,15 +135,15 @@ class TiledPlan(Plan):
         return f"({self.strategy} {self.tile} {self.blocks})"
 
 
-def why_not(problem: ConvProblem, packs: bool = False, pairs: bool = False, extends: bool = False) -> str | None:
+def why_not(problem: ConvProblem, packs: bool = False, products: bool = False, extends: bool = False) -> str | None:
     """What every strategy of halos and tiles refuses.
 
-    packs: whether it reads the input by `extended_row`; extends: whether it at least goes on beyond the ends; pairs:
-    whether its tile is the one that multiplies them.
+    packs: whether it reads the input by `extended_row`; extends: whether it at least goes on beyond the ends;
+    products: whether its tile adds two or four.
     """
-    if problem.pairs and not pairs:
-        return "its tile computes floats, not pairs of int16"
-    if problem.dtype not in ("float32", "float64") and not problem.pairs:
+    if problem.products > 1 and not products:
+        return f"its tile computes floats, not {problem.products} products of integers at a time"
+    if problem.dtype not in ("float32", "float64") and problem.products == 1:
         return f"its tile computes float32 and float64, not {problem.dtype}"
     if problem.swapped:
         return "the arrays of a weight gradient lie image by image, not channel by channel as it reads them"

@@ -41,8 +41,14 @@ CONSTANTS = {
 }
 
 
-def emitted_by(emitter: Callable[..., None]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Attach to a plain function, which is the meaning, the emitter that replaces it in compiled code."""
+def emitted_by(
+    emitter: Callable[..., None], as_written: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Attach to a plain function, which is the meaning, the emitter that replaces it in compiled code.
+
+    ``as_written``: whether it counts on the order of its operations, which the callers' flags would give up.
+    """
+    options = {"forceinline": True} | ({"fastmath": {"contract"}} if as_written else {})
 
     def attach(meaning: Callable[..., None]) -> Callable[..., None]:
         if DISABLED:
@@ -68,17 +74,17 @@ def emitted_by(emitter: Callable[..., None]) -> Callable[[Callable[..., None]], 
         exec(  # noqa: S102
             f"def choose({listed}):\n    def call({listed}):\n        emitted({listed})\n    return call\n", scope
         )
-        overload(meaning, prefer_literal=True, jit_options={"forceinline": True})(scope["choose"])
+        overload(meaning, prefer_literal=True, jit_options=options)(scope["choose"])
         return meaning
 
     return attach
 
 
 class Array:
-    """A flat array argument: its data pointer and its element type."""
+    """A flat array argument: its data pointer and its element type; those of uint32 are four numbers each."""
 
-    def __init__(self, builder: Any, data: Any) -> None:
-        self.builder, self.data = builder, data
+    def __init__(self, builder: Any, data: Any, quads: bool = False) -> None:
+        self.builder, self.data, self.quads = builder, data, quads
         self.element = data.type.pointee
 
     def at(self, *index: Any) -> Any:
@@ -96,7 +102,7 @@ def _plain(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.IntegerLiteral):
         return word(kind.literal_value)
     if isinstance(kind, types.Array):
-        return Array(builder, context.make_array(kind)(context, builder, value).data)
+        return Array(builder, context.make_array(kind)(context, builder, value).data, kind.dtype == types.uint32)
     if isinstance(kind, types.BaseTuple):
         return tuple(_plain(context, builder, k, builder.extract_value(value, i)) for i, k in enumerate(kind))
     if isinstance(kind, types.Boolean):
@@ -164,7 +170,7 @@ class _Tile:
         self, builder, y, w, x, b, table, terms, first, nv, lanes
     ) -> None:
         (x, x_base), (table, vectors, taps) = x, table
-        self.builder, self.simd = builder, Simd(builder, y.element, lanes)
+        self.builder, self.simd = builder, Simd(builder, y.element, lanes, y.quads)
         self.y, self.w, self.b, self.table, self.taps, self.terms = y, w, b, table, taps, terms
         where = [[table.get(vectors, word(3 * j + field)) for field in range(3)] for j in range(nv)]
         self.x_at = [x.at(x_base, place) for place, _, _ in where]

@@ -18,10 +18,10 @@ def spare_column(builder, y, w, x, b, terms, rows, first, mr, nv, lanes):  # typ
     A vector of weights is ``lanes / mr`` terms of ``mr`` rows, or a part of the rows of one term.
     """
     (y, y_base, y_row), (w, w_base, w_step), (x, x_base, x_row), (b, b_base) = y, w, x, b
-    simd = Simd(builder, y.element, lanes)
+    simd = Simd(builder, y.element, lanes, y.quads)
     step, parts = max(1, lanes // mr), max(1, mr // lanes)
     unroll = max(1, CHAINS // (nv * parts))
-    one = Simd(builder, y.element, min(mr, lanes))  # the rows of one term, or a part of them
+    one = Simd(builder, y.element, min(mr, lanes), y.quads)  # the rows of one term, or a part of them
     x_at = [x.at(x_base, word(p)) for p in range(nv)]
     add = builder.add if simd.element == LANE else builder.fadd
     starts = builder.icmp_signed("!=", first, word(0))

@@ -47,6 +47,12 @@ def has_masks() -> bool:
     return "avx512vl" in features()
 
 
+@lru_cache(1)
+def has_quads() -> bool:
+    """Whether one instruction adds four products of uint8 and int8 to an int32, without saturation."""
+    return is_x86() and ("avx512vnni" in features() if vectors()[0] == 64 else "avxvnni" in features())
+
+
 def is_x86() -> bool:
     """Whether instructions of that family may be asked for by name."""
     return bool(llvm.get_process_triple().startswith(("x86_64", "i686")))

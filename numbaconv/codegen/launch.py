@@ -63,8 +63,11 @@ def _flat(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
 
     One of another dtype lies as it is, its last few bytes counted as one more element.
     """
-    if array.dtype is dtype and array.flags.writeable:
-        return array if array.ndim == 1 else array.ravel()  # a view, in half of the time of reshape
+    if array.flags.writeable:
+        if array.dtype is dtype:
+            return array if array.ndim == 1 else array.ravel()  # a view, in half of the time of reshape
+        if array.nbytes % dtype.itemsize == 0:
+            return array.ravel().view(dtype)  # in a third of the time of what follows
     size = -(-array.nbytes // dtype.itemsize)
     place = (ctypes.c_char * (size * dtype.itemsize)).from_address(array.ctypes.data)
     return np.frombuffer(place, dtype)  # type: ignore[call-overload]  # any buffer will do

@@ -11,8 +11,10 @@ from numbaconv.codegen import host
 
 WORD = ir.IntType(64)
 LANE = ir.IntType(32)
+SUFFIXES = {LANE: "i32", ir.FloatType(): "f32", ir.IntType(8): "i8"}
 # lanes of int32: the feature that has the instruction, and its name
 PAIR_PRODUCTS = {16: ("avx512bw", "avx512.pmaddw.d.512"), 8: ("avx2", "avx2.pmadd.wd"), 4: ("sse2", "sse2.pmadd.wd")}
+QUAD_PRODUCTS = {16: "avx512.vpdpbusd.512", 8: "avx512.vpdpbusd.256", 4: "avx512.vpdpbusd.128"}  # sums that wrap around
 
 
 def word(value: int) -> ir.Constant:
@@ -28,15 +30,16 @@ def _pair(unit: int, lanes: int) -> list[int]:
 class Simd:
     """Emits operations on vectors of ``lanes`` elements into ``builder``'s current block.
 
-    Elements are float32 or float64; or int32, each of which, where two are multiplied, is a pair of int16.
+    Elements are float32 or float64; or int32, each of which, where two are multiplied, is a pair of int16 or, of
+    ``quads``, four int8 in the first and four uint8 in the second.
     """
 
-    def __init__(self, builder: Any, element: Any, lanes: int) -> None:
-        self.builder, self.element, self.lanes = builder, element, lanes
+    def __init__(self, builder: Any, element: Any, lanes: int, quads: bool = False) -> None:
+        self.builder, self.element, self.lanes, self.quads = builder, element, lanes, quads
         self.kind = ir.VectorType(element, lanes)
         self.zero = ir.Constant(self.kind, None)
-        self.suffix = f"v{lanes}{'i32' if element == LANE else 'f32' if element == ir.FloatType() else 'f64'}"
-        self.align = 8 if element == ir.DoubleType() else 4  # arrays promise an element's alignment, not a vector's
+        self.suffix = f"v{lanes}{SUFFIXES.get(element, 'f64')}"
+        self.align = int(self.suffix[-2:].lstrip("i")) // 8  # arrays promise an element's alignment, not a vector's
 
     def _function(self, name: str, result: Any, *arguments: Any) -> Any:
         # `declare_intrinsic` refuses vector types.
@@ -58,6 +61,9 @@ class Simd:
         return self.builder.shuffle_vector(low, high, ir.Constant(ir.VectorType(LANE, len(lanes)), lanes))
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
+        if self.quads:
+            products = self._function(f"llvm.x86.{QUAD_PRODUCTS[self.lanes]}", self.kind, *[self.kind] * 3)
+            return self.builder.call(products, [c, b, a])
         if self.element == LANE:
             return self.builder.add(self.pair_products(a, b), c)
         if not host.has_fma():
@@ -156,7 +162,10 @@ class Simd:
         return [vectors[found.index([(i, j) for i in range(n)])] for j in range(n)]
 
     def sum_lanes(self, vector: Any, start: Any) -> Any:
-        """``start`` plus all lanes, added in pairs."""
+        """``start`` plus all lanes, floats added in pairs."""
+        if self.element == LANE:
+            reduce = self._function(f"llvm.vector.reduce.add.{self.suffix}", LANE, self.kind)
+            return self.builder.add(start, self.builder.call(reduce, [vector]))
         name = f"llvm.vector.reduce.fadd.{self.suffix}"
         reduce = self._function(name, self.element, self.element, self.kind)
         return self.builder.call(reduce, [start, vector], fastmath=("reassoc",))

@@ -22,6 +22,7 @@ from numbaconv.codegen import bits, scalars
 from numbaconv.codegen.bits import either
 from numbaconv.codegen.jit import as_written, inline
 from numbaconv.codegen.rows import RowFunction, call_row, elements
+from numbaconv.microkernels import requantising
 from numbaconv.microkernels.activations import MAKERS
 from numbaconv.microkernels.transpose import transpose_rows
 from numbaconv.tail import INTEGERS, Epilogue, Tail
@@ -29,9 +30,9 @@ from numbaconv.tail import INTEGERS, Epilogue, Tail
 if TYPE_CHECKING:
     from numbaconv.problem import ConvProblem
 
-# finish: address of the row function; result_size: bytes of a result; staged: whether sums wait in scratch, from the
-# place pending on
-GEOMETRY = "finish result_size staged pending"
+# finish: address of the row function; result_size: bytes of a result; beside: whether r lies as the results do, or is
+# one table for all rows; staged: whether sums wait in scratch, from the place pending on
+GEOMETRY = "finish result_size beside staged pending"
 # Of strategies that write results of any order. y_n to y_w: elements from one position of an axis of y to the next;
 # reorders: whether it is not the default order, so that sums wait in scratch; turned: where `place` puts the channels
 # of a pixel side by side, or -1 where an epilogue wants to know its channel
@@ -49,9 +50,12 @@ NARROW = {"float16": (np.uint16, bits.of_half, bits.half_of), "bfloat16": (np.ui
 def words(tail: Tail | None, sums: str, pending: int = 0, reorders: bool = False) -> dict[str, int]:
     """The geometry words of sums of this dtype; ``reorders``: whether they must wait in scratch for their places."""
     if tail is None:
-        return {"finish": 0, "result_size": 0, "staged": int(reorders), "pending": pending if reorders else 0}
+        staged = {"staged": int(reorders), "pending": pending if reorders else 0}
+        return {"finish": 0, "result_size": 0, "beside": 0} | staged
     size, moves = np.dtype(tail.dtype or sums).itemsize, tail.moves or reorders
-    return {"finish": row_of(tail, sums, moves).address, "result_size": size, "staged": int(moves), "pending": pending}
+    address = row_of(tail, sums, moves).address
+    staged = {"staged": int(moves), "pending": pending}
+    return {"finish": address, "result_size": size, "beside": int(not tail.quantised)} | staged
 
 
 def order_words(problem: ConvProblem, turned: int = 0) -> dict[str, int]:
@@ -61,13 +65,16 @@ def order_words(problem: ConvProblem, turned: int = 0) -> dict[str, int]:
 
 
 def _counts_channels(tail: Tail | None) -> bool:
-    epilogue = None if tail is None else tail.epilogue
-    return epilogue is not None and scalars.parameters_of("epilogue", epilogue.function) == 2
+    if tail is None or tail.epilogue is None:
+        return tail is not None and tail.quantised
+    return scalars.parameters_of("epilogue", tail.epilogue.function) == 2
 
 
 @lru_cache(256)
 def row_of(tail: Tail, sums: str, moves: bool) -> RowFunction:
     """The row function of a tail; a user's function stays with it."""
+    if tail.quantised:
+        return requantising.row_of(sums, tail.dtype)
     if tail.epilogue is not None:
         constants = sums, tail.dtype or sums, tail.activation, tail.residual, moves
         return RowFunction(None, lambda *_: make_row(*constants, tail.epilogue), id(tail.epilogue.function), *constants)
@@ -229,7 +236,7 @@ def _finish(target: Any, source: Any, r: Any, shape: Any, channel: int, g: Any) 
         for line in range(lines):
             to = (t_base + i * t_plane + line * t_line) * g.result_size
             at = (s_base + i * s_plane + line * s_line) * s_flat.itemsize
-            call_row(g.finish, results + to, sums + at, extra + to, columns, channel + i)
+            call_row(g.finish, results + to, sums + at, extra + to * g.beside, columns, channel + i)
 
 
 finish = inline(_finish)

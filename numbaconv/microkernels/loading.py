@@ -17,7 +17,6 @@ import numpy as np
 from numbaconv.codegen import scalars
 from numbaconv.codegen.jit import as_written, inline
 from numbaconv.codegen.rows import RowFunction, call_from_python, elements
-from numbaconv.microkernels import rowwise
 from numbaconv.microkernels.finish import NARROW
 from numbaconv.reading import Centred, Prologue
 
@@ -135,42 +134,3 @@ def make_value(sums: str, prologue: Prologue | Centred | None) -> Callable[..., 
                 return number(own(element, channel))
 
     return as_written(value, sums, isinstance(prologue, Centred))
-
-
-def pair(x: np.ndarray, zero: int, channels: tuple[int, int, int], words: np.ndarray, threads: int) -> None:
-    """Two channels of a group side by side in each int32 of ``words``, as int16; of a last one alone, with 0.
-
-    channels: how many images, groups, and channels of a group ``x`` has.
-    """
-    images, groups, inner = channels
-    both, pixels = -(-inner // 2), x.size // (images * groups * inner)
-    first = np.add.outer(np.arange(images * groups) * inner, 2 * np.arange(both)).ravel()
-    to_second = np.tile([pixels * x.itemsize] * (inner // 2) + [0] * (inner % 2), images * groups)
-    told = np.empty((first.size, 3), np.int64)
-    told[:, 0], told[:, 1], told[:, 2] = (first - np.arange(first.size)) * pixels * x.itemsize, to_second, zero
-    row = _pairing(x.dtype.name)
-    rowwise.run(row, words, x, (0, 0), (told.ctypes.data, told.strides[0]), (first.size, first.size), threads)
-
-
-@lru_cache(16)
-def _pairing(lies: str) -> RowFunction:
-    return RowFunction("pair", make_pairing, lies)
-
-
-def make_pairing(lies: str) -> Callable[..., None]:
-    """``row(target, source, other, count, told)``, told: where it says how far both channels are, and what is zero."""
-    stored = np.uint8 if lies == "bool" else np.dtype(lies).type
-
-    def row(target: int, source: int, other: int, count: int, told: int) -> None:
-        words, to = elements(told, np.int64, 3), elements(target, np.int32, count)
-        zero = np.int32(words[2])
-        low = elements(source + words[0], stored, count)
-        high = elements(source + words[0] + words[1], stored, count)
-        if words[1] == 0:
-            for j in range(count):
-                to[j] = (np.int32(low[j]) - zero) & np.int32(0xFFFF)
-        else:
-            for j in range(count):
-                to[j] = (np.int32(low[j]) - zero) & np.int32(0xFFFF) | (np.int32(high[j]) - zero) << np.int32(16)
-
-    return row

@@ -2,7 +2,7 @@
 
     y[p] = activation(sums[p] + r[p])          least <= sums[p] <= most, and y's dtype holds it, else it is told
 
-And requantising: y[o, p] = saturate(round(sums[o, p] * scale[o] / unit) + zero), in float64, ties to even.
+What is told is an error, so that no result is wrong silently.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from numbaconv.tail import INTEGERS, Tail
 
 if TYPE_CHECKING:
     from numbaconv.problem import ConvProblem
-
-MAGIC = 1.5 * 2.0**52  # added to a float64 and taken away again, rounds it to a whole number
 
 
 def settle(problem: ConvProblem, sums: np.ndarray, y: np.ndarray, residual: np.ndarray | None, threads: int) -> None:
@@ -97,48 +95,5 @@ def make_row(
             words[0] = 1
         if lost:
             words[1] = 1
-
-    return row
-
-
-def requantise(sums: np.ndarray, scale: np.ndarray, unit: float, zero: int, y: np.ndarray, threads: int) -> None:
-    """Fill ``y``, (N, O, ...), of int8 or uint8; ``scale``: (O,)."""
-    told = np.empty((len(scale), 3))
-    told[:, 0], told[:, 1], told[:, 2] = scale, unit, zero
-    planes = y.shape[0] * len(scale), len(scale)
-    row = _requantising(sums.dtype.name, y.dtype.name)
-    rowwise.run(row, y, sums, (0, 0), (told.ctypes.data, told.strides[0]), planes, threads)
-
-
-@lru_cache(16)
-def _requantising(*constants: str) -> RowFunction:
-    return RowFunction("requantise", make_requantising, *constants)
-
-
-def make_requantising(sums: str, stored: str) -> Callable[..., None]:
-    """``row(target, source, other, count, told)``, told: the address of scale, unit and zero.
-
-    It divides last, so that what is a tie is rounded as one: at a tie the product is that tie, of few bits, times
-    ``unit``, of 24: a float64 number, which it is exactly.
-    """
-    number, lies = np.dtype(sums).type, np.dtype(stored).type
-    lowest, highest = float(np.iinfo(stored).min), float(np.iinfo(stored).max)
-
-    def rounded(v: Any, least: Any, most: Any) -> Any:
-        v = either(v < least, least, either(v > most, most, v))
-        return (v + MAGIC) - MAGIC
-
-    rounded = as_written(rounded, sums, stored)
-
-    def row(target: int, source: int, other: int, count: int, told: int) -> None:
-        result, total, words = (
-            elements(target, lies, count),
-            elements(source, number, count),
-            elements(told, np.float64, 3),
-        )
-        scale, unit, zero = words[0], words[1], words[2]
-        least, most = lowest - zero, highest - zero
-        for i in range(count):
-            result[i] = lies(np.int32(rounded(np.float64(total[i]) * scale / unit, least, most) + zero))
 
     return row

@@ -38,7 +38,7 @@ class Tile:
 
     @classmethod
     def of(cls, machine: Machine, dtype: str) -> Tile:
-        """The main tile of a machine for float32, float64, or pairs of int16."""
+        """The main tile of a machine for float32, float64, or int32 of two or four numbers."""
         return cls(*TILES[machine.vector_bytes, machine.registers][0], machine.lanes(dtype))
 
     @classmethod
@@ -89,7 +89,8 @@ def gemm_column(
 ) -> None:
     """``y[i, p] = (b[i] if first else y[i, p]) + sum_k w[i, k] * x[p, k]``, i < rows, in tiles of mr.
 
-    Elements of int32 are pairs of int16, and ``*`` is the sum of both products.
+    Elements of int32 are pairs of int16, those of uint32 four int8 in w and four uint8 in x, and ``*`` is the sum of
+    the products, modulo 2**32.
     y: (flat, base, row stride); w: (flat, base, row stride, stride from one tile to the next, per row);
     x, b: (flat, base); table: (flat, place of the vectors' words, place of the terms' words).
     """
@@ -109,9 +110,11 @@ def gemm_column(
 
 
 def _times(w: Any, x: Any) -> Any:
-    if not isinstance(w, np.int32):
+    if not isinstance(w, np.int32 | np.uint32):
         return w * x
-    return np.dot(*(np.array([v]).view(np.int16).astype(np.int32) for v in (w, x)))
+    kinds = (np.int16, np.int16) if isinstance(w, np.int32) else (np.int8, np.uint8)
+    parts = (np.array([v]).view(kind).astype(np.int32) for v, kind in zip((w, x), kinds, strict=True))
+    return np.dot(*parts).astype(w.dtype)
 
 
 @emitted_by(emit_spare.spare_column)

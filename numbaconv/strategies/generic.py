@@ -38,13 +38,17 @@ STORED = {"float16": "float32", "bool": "uint8"}  # what the loops read and writ
 
 
 class Generic(Strategy):
-    """Accepts everything but pairs, which no user has."""
+    """Accepts everything but what `integers` alone asks for: products two or four at a time, and quantised results."""
 
     name = "generic"
     any_order = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
-        return "its loops multiply numbers, not pairs of int16" if problem.pairs else None
+        if problem.products > 1:
+            return f"its loops multiply numbers, not {problem.products} at a time"
+        if problem.tail and problem.tail.quantised:
+            return "its results are not quantised"
+        return None
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
         return 10e-6 + problem.macs * 0.4e-9  # 1.6 to 3.3 GMAC/s at stride 1 (Zen 5), 1 at others

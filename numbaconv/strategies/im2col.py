@@ -37,7 +37,7 @@ class Im2col(Strategy):
         tile, size = Tile.of(machine, problem.dtype), 8 if problem.dtype == "float64" else 4
         if problem.taps * tile.nv * tile.lanes * size > PANEL:
             return f"the panel of one channel, of {problem.taps} taps, exceeds its {PANEL // 1024} KiB"
-        return tiled.why_not(problem, packs=True, pairs=True)
+        return tiled.why_not(problem, packs=True, products=True)
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
         tile = Tile.of(machine, problem.dtype)

@@ -1,10 +1,17 @@
-"""Integers: a convolution of integers as one of pairs, or as one of floats, wherever these hold every sum exactly.
+"""Integers: a convolution of integers, four or two products at a time, or of floats that hold every sum exactly.
 
     sum over pairs of channels of  w[c] * x[c] + w[c + 1] * x[c + 1]        -2**15 <= w, x < 2**15
-    sum |w| * max |x| + |b|  <  2**31 (pairs)  or  2**24 (float32)  or  2**53 (float64)
+    sum over quads of channels of  the same four products                   -2**7 <= w < 2**7, 0 <= x < 2**8
+    sum |w| * max |x| + |b|  <  2**31 (quads, pairs)  or  2**24 (float32)  or  2**53 (float64)
 
-A pair is two int16 in an int32, and one instruction adds both its products to an int32: tiles do twice as much as with
-float32, whole layers were 1.4 to 1.8 times as fast (Zen 4, five layers of ResNet-50). With the floats no sum, in
+A pair is two int16 in an int32, a quad four numbers of 8 bits, and one instruction adds all their products to an int32:
+tiles do twice as much as with float32, with quads, where the processor knows them (VNNI), four times as much. Numbers
+of x have no sign then, so that x is shifted, its padding with it, and what that adds to the sums is taken away with the
+bias, modulo 2**32, which the sums do not leave:
+
+    sum w * (x - zero)  =  sum w * (x + shift)  -  (zero + shift) * sum w        shift = 128 for int8, 0 for uint8
+
+With the floats no sum, in
 whatever order, leaves the whole numbers that the float has, and none is rounded. What float32 does not hold at once it
 holds for a few input channels at a time, whose sums are added as int32. Which way will do is known of the weights and
 the range of x's dtype, else of x's own range, looked up in one pass: int32 data are often small. What none of them
@@ -20,7 +27,9 @@ as make 4 MiB, or of one larger image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 from itertools import pairwise, product
 from math import ceil, prod
 from typing import Any
@@ -28,17 +37,20 @@ from typing import Any
 import numpy as np
 
 from numbaconv.blocking import images
-from numbaconv.codegen import host
+from numbaconv.codegen import host, launch
 from numbaconv.machine import Machine
-from numbaconv.microkernels import loading, rowwise, settling
+from numbaconv.microkernels import joining, loading, requantising, rowwise, settling
 from numbaconv.problem import ConvProblem
-from numbaconv.reading import Centred
+from numbaconv.reading import Centred, Reading
 from numbaconv.strategy import Plan, PlanChild, Strategy
 from numbaconv.tail import INTEGERS, Tail
 
 EXACT = {"float32": 0.999 * 2**24, "float64": 0.999 * 2**53}  # a little less, for the rounding of the bound itself
 ADDED = 0.999 * 2**31  # what sums of parts stay below, and all that is done to sums in float32
+WAYS = 16  # that are remembered
 BLOCK = 1 << 16  # weights that are looked at, at a time: as float32, half a second cache
+SHIFTS = {"bool": 0, "uint8": 0, "int8": 128}  # what dtypes of x need added, to be numbers of uint8
+NOTHING = np.zeros(1, np.int32)
 TAPS = 1024  # so that a panel of them is never too large
 PART = 64  # terms of a part at least; fewer, and adding them takes the time that float64 does
 
@@ -49,8 +61,8 @@ class Integers(Strategy):
     exact = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
-        if problem.pairs:
-            return "it makes pairs of int16, and takes none"
+        if problem.products > 1:
+            return "it puts numbers together, and takes none that are"
         if np.dtype(problem.dtype).kind not in "iu":
             return f"it is for integers, not {problem.dtype}"
         if problem.batch > 1 and (problem.x_order[0], problem.y_order[0]) != ("N", "N"):
@@ -68,12 +80,13 @@ class Integers(Strategy):
         # Rows of large images are converted as they are packed, 1.1 times as fast as before that; short rows are not:
         # 0.95 for 3x3 on 56x56, 0.75 for 1x1, 0.3 for 3x3 on 7x7. A gradient for weights reads x as it lies.
         converts = problem.swapped or 4 * problem.in_channels * problem.in_pixels <= images.COPIED
-        pairs = (
+        products = 1
+        if (
             host.is_x86() and machine.vector_bytes >= 32 and problem.in_channels > problem.groups
-            and not problem.swapped and problem.input_dilation == (1, 1, 1)
-            and problem.padding_mode != "constant" and problem.taps <= TAPS
-        )  # fmt: skip
-        return IntegersPlan(problem, self.name, images.at_once(problem, 8), converts, pairs, plan_child)
+            and not problem.swapped and problem.input_dilation == (1, 1, 1) and problem.taps <= TAPS
+        ):  # fmt: skip
+            products = 4 if host.has_quads() else 2
+        return IntegersPlan(problem, self.name, images.at_once(problem, 8), converts, products, plan_child)
 
 
 @dataclass(frozen=True)
@@ -84,14 +97,42 @@ class Weights:
     packed: bool
     of_floats: dict[Any, Any] = field(default_factory=dict)
     of_parts: dict[int, float] = field(default_factory=dict)
+    of_quads: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    ways: dict[int, Way] = field(default_factory=dict)  # of any x, by the largest |bias|
 
-    def read_by(self, plan: Plan, key: Any, number: str, part: slice = slice(None)) -> Any:
-        """Those of some channels as ``plan`` reads them, as ``number``; ``key`` tells them apart."""
+    def read_by(self, plan: Plan, key: Any, made: Callable[[], np.ndarray]) -> Any:
+        """What ``plan`` reads of those that are ``made`` of them; ``key`` tells them apart."""
         found = self.of_floats.get(key)
         if found is None:
-            weight = paired(self.given) if number == "int32" else self.given[:, :, part].astype(number, order="K")
-            found = self.of_floats[key] = plan.pack(weight) if self.packed else plan.borrow(weight)
+            found = self.of_floats[key] = plan.pack(made()) if self.packed else plan.borrow(made())
         return found
+
+    def part(self, number: str, part: slice = slice(None)) -> np.ndarray:
+        """Some input channels, as ``number``."""
+        return self.given[:, :, part].astype(number, order="K")
+
+    def joined(self, products: int, threads: int) -> np.ndarray:
+        """Input channels two by two as int16, or four by four as int8, in each int32."""
+        if products == 4:
+            return self.quads(threads)[0]
+        groups, outer, inner, *kernel = self.given.shape
+        both = np.zeros((groups, outer, -(-inner // 2), *kernel, 2), np.int16)
+        both[..., 0] = self.given[:, :, ::2]
+        both[:, :, : inner // 2, ..., 1] = self.given[:, :, 1::2]
+        return both.view(np.int32)[..., 0]
+
+    def quads(self, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        """(four by four, the sum of the weights of each output)."""
+        if not self.of_quads:
+            self.of_quads.append(joining.join_weights(self.given, threads))
+        return self.of_quads[0]
+
+    @cached_property
+    def small(self) -> bool:
+        """Whether all are numbers of int8."""
+        if self.given.dtype.itemsize > 2 or self.given.dtype == np.int8:
+            return bool(self.given.dtype == np.int8)
+        return holds("int8", int(self.given.min()), int(self.given.max()))
 
     def heaviest(self, count: int = 1) -> float:
         """The largest sum of |w| of an output, over any of ``count`` parts of the input channels."""
@@ -111,20 +152,25 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How sums are computed: their dtype, int32 of pairs; which channels of a group at a time; what none is beyond."""
+    """How sums are computed: their dtype; which channels of a group at a time; what none is beyond; products at a time.
+
+    Those of int32 are two or four at a time.
+    """
 
     number: str
     parts: tuple[slice, ...]
     bound: float
+    products: int = 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class IntegersPlan(Plan):
     images: int  # at once, where there are copies of them
     converts: bool  # x in an array of floats, before the tiles read it
-    pairs: bool  # whether the tiles of pairs may be asked
+    products: int  # the most at a time that tiles may be asked for
     plan_child: PlanChild
     children: dict[Any, Plan] = field(default_factory=dict)
+    copies: dict[Any, launch.Work] = field(default_factory=dict)  # which are made of x
 
     def pack(self, weight: np.ndarray) -> Weights:
         return Weights(weight.copy(order="K"), packed=True)
@@ -137,18 +183,26 @@ class IntegersPlan(Plan):
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         start = 0 if bias is None else largest(bias)
-        way = self._way(weight, range_of(x.dtype), start)
-        if way is None or way.number == "float64" or len(way.parts) > 1:
-            way = self._way(weight, (int(x.min()), int(x.max())), start)
+        way = weight.ways.get(start)
+        if way is None:
+            way = self._way(weight, range_of(x.dtype), start)
+            if way is None or way.number == "float64" or len(way.parts) > 1:
+                way = self._way(weight, (int(x.min()), int(x.max())), start)
+            elif weight.packed and len(weight.ways) < WAYS:  # a way for any x there is
+                weight.ways[start] = way
         if way is None:
             rest = self.plan_child(self.problem, self.strategy)
-            rest.run(x, weight.read_by(rest, "rest", self.problem.dtype), bias, y, threads, residual)
+            whole = weight.read_by(rest, "rest", partial(weight.part, self.problem.dtype))
+            rest.run(x, whole, bias, y, threads, residual)
             return
         finishes = self._fits(way, weight, bias, y, residual)
         p, last = self.problem, len(way.parts) - 1
-        copies = last or self.converts or way.number == "int32"
+        copies = last or self.converts or way.products > 1
+        following = p.tail or Tail()
         count = p.batch if finishes and not copies else self.images
-        if finishes:
+        if finishes and following.quantised:
+            tails = [following]
+        elif finishes:
             dtype, tail = "" if y.dtype.name == way.number else y.dtype.name, p.tail or Tail()
             same = dtype in INTEGERS and y.itemsize == np.dtype(way.number).itemsize
             tails = [Tail(residual is not None, None, None, dtype, same), *[Tail(True, None, None, dtype, same)] * last]
@@ -158,12 +212,15 @@ class IntegersPlan(Plan):
             tails = [Tail(part > 0, dtype="int32", in_place=True) for part in range(last + 1)] if last else [Tail()]
         for first in range(0, p.batch, count):
             here = slice(first, first + count) if count < p.batch else slice(None)
-            added = None if residual is None else residual[here]
+            added = residual if residual is None or following.quantised else residual[here]
             if finishes:
                 self._sum(way, tails, count, x[here], weight, bias, y[here], threads, added)
             else:
                 self._sum(way, tails, count, x[here], weight, bias, sums, threads, None)
-                settling.settle(p, sums, y[here], added, threads)
+                if following.quantised and added is not None:
+                    requantising.requantise(sums, added, y[here], threads)
+                else:
+                    settling.settle(p, sums, y[here], added, threads)
 
     # ---- which way -------------------------------------------------------------------------------------------------
 
@@ -174,15 +231,14 @@ class IntegersPlan(Plan):
         most = float(max(abs(ends[0] - zero), abs(ends[1] - zero), abs(p.padding_value)))
         heaviest = float(max(map(abs, range_of(weight.given.dtype))))
         whole = slice(0, p.in_channels // p.groups)
-        given = (ends[0] - zero, ends[1] - zero), range_of(weight.given.dtype)
-        pairs = self.pairs and all(holds("int16", low, high) for low, high in given)
-        if pairs and heaviest * most * p.terms + start < ADDED:
-            return Way("int32", (whole,), heaviest * most * p.terms + start)
+        products = self._products(weight, (ends[0] - zero, ends[1] - zero))
+        if products > 1 and heaviest * most * p.terms + start < ADDED:
+            return Way("int32", (whole,), heaviest * most * p.terms + start, products)
         if heaviest * most * p.terms + start < EXACT["float32"]:  # whatever the weights
             return Way("float32", (whole,), heaviest * most * p.terms + start)
         bound = weight.heaviest() * most + start
-        if pairs and bound < ADDED:
-            return Way("int32", (whole,), bound)
+        if products > 1 and bound < ADDED:
+            return Way("int32", (whole,), bound, products)
         if bound < EXACT["float32"]:
             return Way("float32", (whole,), bound)
         if bound < ADDED and not p.swapped:
@@ -193,11 +249,30 @@ class IntegersPlan(Plan):
                     return Way("float32", tuple(slice(*ends) for ends in pairwise(parts(whole.stop, count))), bound)
         return Way("float64", (whole,), bound) if bound < EXACT["float64"] else None
 
+    def _products(self, weight: Weights, ends: tuple[int, int]) -> int:
+        """How many at a time the tiles may add for elements of x, less their zero, between these ends."""
+        p = self.problem
+        if self.products == 4 and weight.small and (p.x_dtype or p.dtype) in SHIFTS and 0 <= self._beyond() < 256:
+            return 4
+        pairs = self.products > 1 and p.padding_mode != "constant"
+        return 2 if pairs and all(holds("int16", *limits) for limits in (ends, range_of(weight.given.dtype))) else 1
+
+    def _shift(self) -> int:
+        """What is added to elements of x, less their zero, for numbers of 8 bits without sign."""
+        p = self.problem
+        return SHIFTS[p.x_dtype or p.dtype] + (p.prologue.zero if isinstance(p.prologue, Centred) else 0)
+
+    def _beyond(self) -> int:
+        """What the padding is then."""
+        return int(self.problem.padding_value.real) + self._shift()
+
     def _fits(
         self, way: Way, weight: Weights, bias: np.ndarray | None, y: np.ndarray, residual: np.ndarray | None
     ) -> bool:
         """Whether it is known that the dtypes of sums and results hold them, so that the tiles may finish them."""
         p = self.problem
+        if p.tail and p.tail.quantised:  # any sum, but where its parts are added in the place of the result
+            return len(way.parts) == 1
         unsigned = (p.x_dtype or p.dtype).startswith(("u", "bool")) and weight.given.dtype.kind in "ub"
         positive = unsigned and p.prologue is None and p.padding_value.real >= 0 and (bias is None or bias.min() >= 0)
         low, high = 0.0 if positive else -way.bound, way.bound
@@ -224,15 +299,21 @@ class IntegersPlan(Plan):
         """The sums of ``count`` images: the first part with the residual, the others with those before them."""
         p = self.problem
         for part, tail in zip(way.parts, tails, strict=True):
-            key = (way.number, count, part.stop - part.start, tail)
+            key = (way.number, count, part.stop - part.start, tail, way.products)
             child = self._child(*key)
-            w = weight.read_by(child, (*key, part.start), way.number, part)
+            made = partial(weight.part, way.number, part)
+            if way.products > 1:
+                made = partial(weight.joined, way.products, threads)
+            w = weight.read_by(child, (*key, part.start), made)
             b = None if bias is None or part.start > 0 else bias.astype(way.number)
             some = x
             if len(way.parts) > 1:
                 some = np.ascontiguousarray(x.reshape(count, p.groups, -1, p.in_pixels)[:, :, part])
-            if way.number == "int32":
-                some = self._paired(some, count, threads)
+            if way.products == 4 and self._shift():
+                totals = weight.quads(threads)[1].astype(np.int64)
+                b = ((0 if bias is None else bias) - self._shift() * totals).astype(np.int32)  # modulo 2**32
+            if way.products > 1:
+                some = self._joined(some, count, way.products, threads)
             elif self.converts:
                 some = self._converted(some, way.number, threads)
             child.run(some, w, b, y, threads, y if part.start > 0 else residual)
@@ -244,14 +325,18 @@ class IntegersPlan(Plan):
             child = self.children[key] = self.plan_child(self._floats(*key), self.strategy)
         return child
 
-    def _floats(self, number: str, count: int, channels: int, tail: Tail) -> ConvProblem:
-        """The problem of ``count`` images and so many channels of each group, in floats or, of int32, in pairs."""
+    def _floats(self, number: str, count: int, channels: int, tail: Tail, products: int = 1) -> ConvProblem:
+        """The problem of ``count`` images and so many channels of each group, in floats or products at a time."""
         p = self.problem
-        if number == "int32":
-            return replace(
-                p, batch=count, in_channels=p.groups * -(-channels // 2), dtype=number, x_dtype="", prologue=None,
-                tail=None if tail == Tail() else tail, pairs=True,
+        if products > 1:
+            child = replace(
+                p, batch=count, in_channels=p.groups * -(-channels // products), dtype=number, x_dtype="",
+                prologue=None, tail=None if tail == Tail() else tail, products=products,
             )  # fmt: skip
+            if products == 4 and p.padding_mode in ("zeros", "constant"):
+                beyond = self._beyond() * 0x01010101
+                child = child.read_as(Reading("constant" if beyond else "zeros", beyond))
+            return child
         return replace(
             p, batch=count, in_channels=p.groups * channels, dtype=number, tail=None if tail == Tail() else tail,
             x_dtype="" if self.converts else p.x_dtype or p.dtype, prologue=None if self.converts else p.prologue,
@@ -260,31 +345,31 @@ class IntegersPlan(Plan):
     def _converted(self, x: np.ndarray, number: str, threads: int) -> np.ndarray:
         p = self.problem
         floats = np.empty(x.shape, number)
-        row, zero = loading.row_of(p.x_dtype or p.dtype, number, p.prologue), loading.told(p)["zero"]
-        rowwise.run(row, floats, x, (zero, 0), (1, 0), (1, 1), threads)
+        work = self.copies.get((number, x.size))
+        if work is None:
+            row, zero = loading.row_of(p.x_dtype or p.dtype, number, p.prologue), loading.told(p)["zero"]
+            work = rowwise.work_of(row, x.size, (floats.itemsize, x.itemsize), (zero, 0), (1, 0), (1, 1))
+            self.copies[number, x.size] = work
+        work.run(x, NOTHING, NOTHING, floats, threads)
         return floats
 
-    def _paired(self, x: np.ndarray, count: int, threads: int) -> np.ndarray:
+    def _joined(self, x: np.ndarray, count: int, products: int, threads: int) -> np.ndarray:
         p = self.problem
         inner = p.in_channels // p.groups
-        words = np.empty((count, p.groups * -(-inner // 2), p.in_pixels), np.int32)
-        loading.pair(x, loading.told(p)["zero"], (count, p.groups, inner), words, threads)
+        words = np.empty((count, p.groups * -(-inner // products), p.in_pixels), np.int32)
+        work = self.copies.get((products, count))
+        if work is None:
+            zero = loading.told(p)["zero"]
+            work = joining.work_of(x.dtype.name, (count, p.groups, inner), p.in_pixels, products, zero)
+            self.copies[products, count] = work
+        work.run(x, NOTHING, NOTHING, words, threads)
         return words
 
     def __str__(self) -> str:
         whole = self.problem.in_channels // self.problem.groups
-        numbers = ["int32"] * self.pairs + list(EXACT)
-        children = [str(self._child(number, self.problem.batch, whole, Tail())) for number in numbers]
+        ways = [("int32", self.products)] * (self.products > 1) + [(number, 1) for number in EXACT]
+        children = [str(self._child(number, self.problem.batch, whole, Tail(), n)) for number, n in ways]
         return f"({self.strategy} {', '.join(children)})"
-
-
-def paired(weight: np.ndarray) -> np.ndarray:
-    """Input channels of weights ``(groups, out, in, ...)`` two by two, as int16, in each int32."""
-    groups, outer, inner, *kernel = weight.shape
-    both = np.zeros((groups, outer, -(-inner // 2), *kernel, 2), np.int16)
-    both[..., 0] = weight[:, :, ::2]
-    both[:, :, : inner // 2, ..., 1] = weight[:, :, 1::2]
-    return both.view(np.int32)[..., 0]
 
 
 def parts(channels: int, count: int) -> list[int]:
@@ -292,6 +377,7 @@ def parts(channels: int, count: int) -> list[int]:
     return [channels * part // count for part in range(count + 1)]
 
 
+@cache
 def range_of(dtype: np.dtype[Any]) -> tuple[int, int]:
     """The least and the largest number of a dtype of integers."""
     return (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))

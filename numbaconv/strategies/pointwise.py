@@ -35,7 +35,7 @@ class Pointwise(Strategy):
             return f"its kernel is 1 and its stride 1 along every axis, not {problem.kernel} and {problem.stride}"
         if problem.padding != ((0, 0), (0, 0), (0, 0)):
             return f"it reads the input where it lies, without the padding {problem.padding}"
-        return tiled.why_not(problem, pairs=True)
+        return tiled.why_not(problem, products=True)
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
         tile = Tile.of(machine, problem.dtype)
