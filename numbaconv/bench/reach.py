@@ -16,6 +16,7 @@ Sizes = Mapping[str, int] | None
 TINY = Layer("8x8x8x8", "tiny", (8, 8, 8, 8), (8, 8, 3, 3), (1, 1), ((1, 1), (1, 1)), (1, 1))
 ENGINES = ("torch", "onnxruntime", "openvino", "ncnn")
 NOISE = 0.95  # a layer this much slower may not be slower
+DIRECT = tuple(f"{PLAN} {name}" for name in ("direct", "im2col", "pointwise"))  # the sum as it is, all of its terms
 LARGE_FLOPS, PARALLEL_FLOPS = 1e9, 50e6
 
 
@@ -81,9 +82,11 @@ def _lowest_to_torch(group: Sequence[Comparison], everything: Sequence[Compariso
 
 
 def _share_of_peak(group: Sequence[Comparison], everything: Sequence[Comparison], sizes: Sizes) -> Value:
-    name = f"{PLAN} direct"
-    big = [r for r in group if r.flops >= LARGE_FLOPS and name in r.times]
-    shares = [r.flops / r.times[name].best * 1e-9 / r.ceiling.peak for r in big]
+    shares = []
+    for result in group:
+        times = [result.times[name].best for name in DIRECT if name in result.times]
+        if times and result.flops >= LARGE_FLOPS:
+            shares.append(result.flops / min(times) * 1e-9 / result.ceiling.peak)
     return (geometric_mean(shares), _layers(len(shares))) if shares else None
 
 
@@ -170,7 +173,7 @@ GOALS = (
     Goal("conv3d", "plan over the best of PyTorch and ONNX Runtime", 1.4, _over(_over_two, _is("conv3d"))),
     Goal("transposed", "plan over the best of PyTorch and ONNX Runtime", 1.4, _over(_over_two, _is("conv_transpose"))),
     Goal("everything in float64", "plan over PyTorch", 2.0, _over(_over_torch, in_files), "float64"),
-    Goal("`direct` from 1 GFLOP", "share of the measured peak", 0.9, _share_of_peak),
+    Goal("direct sums from 1 GFLOP, the best of three", "share of the measured peak", 0.9, _share_of_peak),
     Goal("automatic choice", "its time over the best strategy's, mean", 1.03, _regret, at_most=True),
     Goal("automatic choice", "its time over the best strategy's, worst", 1.25, _worst_regret, at_most=True),
     Goal("8x8x8x8, 3x3", "plain call's time over PyTorch's", 0.5, _over(_call_to_torch, _is_tiny), at_most=True),
