@@ -272,6 +272,20 @@ def test_products_at_a_time(name, dtypes):
     np.testing.assert_array_equal(case.call(x, w, b, out_dtype="float64", strategy="integers"), exact.astype(float))
 
 
+@pytest.mark.parametrize("dtypes", ["uint8 int8", "int16 int16", "uint16 uint16"])
+def test_channels_last(dtypes):
+    """Channels that do not lie plane by plane are not put together, nor summed in parts."""
+    case, rng = Case((1, 70, 5, 9), (7, 70, 3, 3), {"padding": 1}), np.random.default_rng(0)
+    x_dtype, w_dtype = dtypes.split()
+    x = rng.integers(0, 255 if "8" in dtypes else 999, case.x).astype(x_dtype)
+    w = rng.integers(-100 if w_dtype[0] == "i" else 0, 127, case.w).astype(w_dtype)
+    last = {"dimension_numbers": ("NHWC", "OIHW", "NHWC"), "padding": 1, "strategy": "integers"}
+    y = numbaconv.conv2d(x.transpose(0, 2, 3, 1).copy(), w, out_dtype="int32", **last)
+    np.testing.assert_array_equal(y.transpose(0, 3, 1, 2), case.operation(x, w, None, **case.geometry))
+    first = last | {"dimension_numbers": ("NCHW", "OIHW", "NHWC")}
+    np.testing.assert_array_equal(numbaconv.conv2d(x, w, out_dtype="int32", **first), y)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "bool"])
 def test_quads_and_what_lies_around_them(dtype):
     """A shifted input has its padding shifted; where that is none of 256 numbers, there are no quads."""

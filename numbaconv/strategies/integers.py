@@ -11,11 +11,10 @@ bias, modulo 2**32, which the sums do not leave:
 
     sum w * (x - zero)  =  sum w * (x + shift)  -  (zero + shift) * sum w        shift = 128 for int8, 0 for uint8
 
-With the floats no sum, in
-whatever order, leaves the whole numbers that the float has, and none is rounded. What float32 does not hold at once it
-holds for a few input channels at a time, whose sums are added as int32. Which way will do is known of the weights and
-the range of x's dtype, else of x's own range, looked up in one pass: int32 data are often small. What none of them
-holds, the strategies for integers compute.
+With the floats no sum, in whatever order, leaves the whole numbers that the float has, and none is rounded. What
+float32 does not hold at once it holds for a few input channels at a time, whose sums are added as int32. Which way
+will do is known of the weights and the range of x's dtype, else of x's own range, looked up in one pass: int32 data
+are often small. What none of them holds, the strategies for integers compute.
 
 Wins wherever there is something to multiply: the tiles of other strategies do the work, among them those alone that
 add the equation's own products. They finish their sums as integers where all of these are known to fit; else sums lie
@@ -39,7 +38,7 @@ from numbaconv.blocking import images
 from numbaconv.codegen import host, launch
 from numbaconv.machine import Machine
 from numbaconv.microkernels import joining, loading, requantising, rowwise, settling
-from numbaconv.problem import ConvProblem
+from numbaconv.problem import DEFAULT_ORDER, ConvProblem
 from numbaconv.reading import Centred, Reading
 from numbaconv.strategy import Plan, PlanChild, Strategy
 from numbaconv.tail import INTEGERS, Tail
@@ -83,6 +82,7 @@ class Integers(Strategy):
         if (
             host.is_x86() and machine.vector_bytes >= 32 and problem.in_channels > problem.groups
             and not problem.swapped and problem.input_dilation == (1, 1, 1) and problem.taps <= TAPS
+            and problem.x_order == DEFAULT_ORDER
         ):  # fmt: skip
             products = 4 if host.has_quads() else 2
         return IntegersPlan(problem, self.name, images.at_once(problem, 8), converts, products, plan_child)
@@ -228,7 +228,7 @@ class IntegersPlan(Plan):
             return Way("int32", (whole,), bound, products)
         if bound < EXACT["float32"]:
             return Way("float32", (whole,), bound)
-        if bound < ADDED and not p.swapped:
+        if bound < ADDED and not p.swapped and p.x_order == DEFAULT_ORDER:
             # The fewest parts that float32 sums exactly, of which the first has the bias in it.
             least = ceil(bound / EXACT["float32"])
             for count in range(least, min(whole.stop, p.terms // PART) + 1):
