@@ -16,6 +16,7 @@ from processes import ZEN3, python
 
 import numbaconv
 from numbaconv import machine
+from numbaconv.blocking.weights import pack_panels
 from numbaconv.codegen import host
 from numbaconv.codegen.jit import DISABLED
 from numbaconv.microkernels import joining
@@ -358,16 +359,16 @@ def test_inner_loop_is_nothing_but_fma(dtype, mr, nv, lanes):
                                    (1, 2, 4, 1, 1, 17), (2, 7, 72, 1, 1, 1)])  # fmt: skip
 def test_join_weights(shape):
     weight = np.random.default_rng(0).integers(-128, 128, shape).astype(np.int8)
-    words, totals = joining.join_weights(weight, 1)
-    expected, total = np.zeros_like(words).ravel(), np.zeros(len(totals), np.int32)
     groups, outer, inner, *kernel = shape
-    row = weight[0, 0].size
-    for o in range(groups * outer):
-        at = (expected, o * (expected.size // len(total)))
-        joining.join_row(at, (weight.ravel(), o * row), (total, o), inner, int(np.prod(kernel)), 16)
-    np.testing.assert_array_equal(words.ravel(), expected)
-    np.testing.assert_array_equal(totals, total)
-    np.testing.assert_array_equal(total, weight.sum(axis=(2, 3, 4, 5)).ravel())
+    taps = int(np.prod(kernel))
+    words = np.empty((groups, outer, -(-inner // 4), taps), np.int32)
+    for row, source in zip(words.reshape(groups * outer, -1), weight.reshape(groups * outer, -1), strict=True):
+        joining.join_row((row, 0), (source, 0, source.size), inner, taps, 16)
+    expected = pack_panels(words, 4).flat.reshape(groups, -1, words[0, 0].size, 4)
+    panels = joining.quads_in_panels(weight, 4).reshape(expected.shape)
+    for o in range(outer):
+        np.testing.assert_array_equal(panels[:, o // 4, :, o % 4], expected[:, o // 4, :, o % 4])
+    np.testing.assert_array_equal(joining.totals_of(weight), weight.sum(axis=(2, 3, 4, 5)).ravel())
 
 
 @pytest.mark.skipif(not host.is_x86(), reason="instructions of x86")

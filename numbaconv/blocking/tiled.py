@@ -115,11 +115,18 @@ class TiledPlan(Plan):
         )
 
     def pack(self, weight: np.ndarray) -> weights.Weights:
+        """Where products are added two or four at a time, ``weight`` is not joined yet, but of int16 or int8."""
+        if self.problem.products == 4:
+            return weights.Weights(joining.quads_in_panels(weight, self.tile.mr), True)
+        if self.problem.products == 2:
+            weight = joining.pairs_of(weight)
         return weights.pack_panels(weight, self.tile.mr)
 
     def borrow(self, weight: np.ndarray) -> weights.Weights:
-        if self.problem.products > 1:  # 512 -> 512, 3x3 on 7x7: 0.93 of the time with that of the packing (Zen 4)
-            return weights.Weights(joining.in_panels(weight, self.tile.mr), True)
+        if self.problem.products == 4:
+            return self.pack(weight)
+        if self.problem.products == 2:
+            weight = joining.pairs_of(weight)
         return weights.borrow(weight, self.problem.transposed)
 
     def run(

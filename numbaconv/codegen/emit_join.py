@@ -2,37 +2,64 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llvmlite import ir
 
 from numbaconv.codegen.emit import ceil_div, counted
 from numbaconv.codegen.simd import LANE, Simd, word
 
+HALF = ir.IntType(16)
 
-def join_row(builder, y, x, total, inner, taps, lanes):  # type: ignore[no-untyped-def]
-    """Under masks, so that nothing beyond a row is read or written."""
-    (y, y_base), (x, x_base), (total, t_base) = y, x, total
-    simd, bytes_ = Simd(builder, LANE, lanes, quads=True), Simd(builder, x.element, lanes)
-    ones = simd.constant(0x01010101)
+
+def join_row(builder, y, x, inner, taps, lanes):  # type: ignore[no-untyped-def]
+    """Whole vectors; what one writes too much, the next one overwrites."""
+    (y, y_base), (x, x_base, end) = y, x
+    simd, bytes_ = Simd(builder, LANE, lanes), Simd(builder, x.element, lanes)
+    both = [lane // 2 + lane % 2 * lanes for lane in range(2 * lanes)]
     last = builder.sub(inner, word(1))
-    with counted(builder, ceil_div(builder, inner, 4), simd.zero) as (c, (outer,), assign_outer):
+    with counted(builder, ceil_div(builder, inner, 4)) as (c, _, _):
         first = builder.mul(c, word(4))
-        channels = [builder.add(first, word(n)) for n in range(4)]
         bits, starts = ir.Constant(LANE, 0), []  # those of the channels that there are
-        for n, channel in enumerate(channels):
+        for n in range(4):
+            channel = builder.add(first, word(n))
             inside = builder.icmp_signed("<=", channel, last)
-            starts.append(builder.mul(builder.select(inside, channel, last), taps))
+            channel = builder.select(inside, channel, last)
+            starts.append(builder.add(x_base, builder.mul(channel, taps)))
             bits = builder.or_(bits, builder.select(inside, ir.Constant(LANE, 255 << 8 * n), ir.Constant(LANE, 0)))
         there = simd.broadcast(bits)
         to = builder.add(y_base, builder.mul(c, taps))
-        with counted(builder, ceil_div(builder, taps, lanes), outer) as (v, (acc,), assign):
+        with counted(builder, ceil_div(builder, taps, lanes)) as (v, _, _):
             at = builder.mul(v, word(lanes))
-            count = builder.sub(taps, at)
-            mask, words = simd.first_lanes(count), simd.zero
-            for n, start in enumerate(starts):
-                part = builder.zext(bytes_.masked_load(x.at(x_base, start, at), mask), simd.kind)
-                words = builder.or_(words, builder.shl(part, simd.constant(8 * n)))
-            words = builder.and_(words, there)
-            simd.store_first(words, y.at(to, at), count)
-            assign([simd.fma(words, ones, acc)])
-        assign_outer([acc])
-    builder.store(simd.sum_lanes(outer, ir.Constant(LANE, 0)), total.at(t_base))
+            places = [builder.add(start, at) for start in starts]
+
+            def join(parts: list[Any]) -> None:
+                """Bytes of two channels side by side, then pairs of them."""
+                low, high = (
+                    builder.bitcast(bytes_.shuffle(parts[n], parts[n + 1], both), ir.VectorType(HALF, lanes))
+                    for n in (0, 2)
+                )
+                words = builder.bitcast(simd.shuffle(low, high, both), simd.kind)
+                simd.store(builder.and_(words, there), y.at(to, at))
+
+            whole = builder.icmp_signed("<=", builder.add(places[3], word(lanes)), end)
+            with builder.if_else(whole, likely=True) as (inside, across):
+                with inside:
+                    join([bytes_.load(x.at(place)) for place in places])
+                with across:
+                    join([
+                        bytes_.masked_load(x.at(place), bytes_.first_lanes(builder.sub(end, place)))
+                        for place in places
+                    ])  # fmt: skip
+
+
+def sum_row(builder, total, x, count, lanes):  # type: ignore[no-untyped-def]
+    """Four bytes a lane, times ones; the last vector under a mask."""
+    (total, t_base), (x, x_base) = total, x
+    simd, bytes_ = Simd(builder, LANE, lanes, quads=True), Simd(builder, x.element, 4 * lanes)
+    ones = simd.constant(0x01010101)
+    with counted(builder, ceil_div(builder, count, 4 * lanes), simd.zero) as (v, (acc,), assign):
+        at = builder.mul(v, word(4 * lanes))
+        some = bytes_.masked_load(x.at(x_base, at), bytes_.first_lanes(builder.sub(count, at)))
+        assign([simd.fma(builder.bitcast(some, simd.kind), ones, acc)])
+    builder.store(simd.sum_lanes(acc, ir.Constant(LANE, 0)), total.at(t_base))

@@ -75,8 +75,8 @@ def _plain(function: RowFunction) -> int:
 
 def elements(address: int, dtype: Any, count: int) -> np.ndarray:
     """The ``count`` elements at ``address`` as an array; ``dtype`` is a compile-time NumPy dtype."""
-    size = count * np.dtype(dtype).itemsize
-    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
+    size = int(count) * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(int(address)), dtype)
 
 
 def call_row(function: int, target: int, source: int, other: int, count: int, step: int) -> None:

@@ -105,16 +105,18 @@ def gemm_column(
                 total = b_flat[b_base + i] if first else y_flat[place]
                 for k in range(terms):
                     x_off, w_off = words[taps + 2 * k : taps + 2 * k + 2]
-                    total += _times(w_flat[w_at + w_off], x_flat[x_base + x_at + lane + x_off])
+                    total = _added(total, w_flat[w_at + w_off], x_flat[x_base + x_at + lane + x_off])
                 y_flat[place] = total
 
 
-def _times(w: Any, x: Any) -> Any:
+def _added(total: Any, w: Any, x: Any) -> Any:
+    """``total + w * x``; of integers modulo 2**32."""
     if not isinstance(w, np.int32 | np.uint32):
-        return w * x
+        return total + w * x
     kinds = (np.int16, np.int16) if isinstance(w, np.int32) else (np.int8, np.uint8)
     parts = (np.array([v]).view(kind).astype(np.int32) for v, kind in zip((w, x), kinds, strict=True))
-    return np.dot(*parts).astype(w.dtype)
+    with np.errstate(over="ignore"):
+        return total + np.dot(*parts).astype(w.dtype)
 
 
 @emitted_by(emit_spare.spare_column)
@@ -133,7 +135,7 @@ def spare_column(
             place = y_base + i * y_row + p
             total = b_flat[b_base + i] if first else y_flat[place]
             for k in range(terms):
-                total += _times(w_flat[w_at + k * mr], x_flat[x_base + k * x_row + p])
+                total = _added(total, w_flat[w_at + k * mr], x_flat[x_base + k * x_row + p])
             y_flat[place] = total
 
 

@@ -11,11 +11,10 @@ bias, modulo 2**32, which the sums do not leave:
 
     sum w * (x - zero)  =  sum w * (x + shift)  -  (zero + shift) * sum w        shift = 128 for int8, 0 for uint8
 
-With the floats no sum, in
-whatever order, leaves the whole numbers that the float has, and none is rounded. What float32 does not hold at once it
-holds for a few input channels at a time, whose sums are added as int32. Which way will do is known of the weights and
-the range of x's dtype, else of x's own range, looked up in one pass: int32 data are often small. What none of them
-holds, the strategies for integers compute.
+With the floats no sum, in whatever order, leaves the whole numbers that the float has, and none is rounded. What
+float32 does not hold at once it holds for a few input channels at a time, whose sums are added as int32. Which way
+will do is known of the weights and the range of x's dtype, else of x's own range, looked up in one pass: int32 data
+are often small. What none of them holds, the strategies for integers compute.
 
 Wins wherever there is something to multiply: the tiles of other strategies do the work, among them those alone that
 add the equation's own products. They finish their sums as integers where all of these are known to fit; else sums lie
@@ -27,9 +26,8 @@ as make 4 MiB, or of one larger image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from itertools import pairwise, product
 from math import ceil, prod
 from typing import Any
@@ -40,7 +38,7 @@ from numbaconv.blocking import images
 from numbaconv.codegen import host, launch
 from numbaconv.machine import Machine
 from numbaconv.microkernels import joining, loading, requantising, rowwise, settling
-from numbaconv.problem import ConvProblem
+from numbaconv.problem import DEFAULT_ORDER, ConvProblem
 from numbaconv.reading import Centred, Reading
 from numbaconv.strategy import Plan, PlanChild, Strategy
 from numbaconv.tail import INTEGERS, Tail
@@ -84,6 +82,7 @@ class Integers(Strategy):
         if (
             host.is_x86() and machine.vector_bytes >= 32 and problem.in_channels > problem.groups
             and not problem.swapped and problem.input_dilation == (1, 1, 1) and problem.taps <= TAPS
+            and problem.x_order == DEFAULT_ORDER
         ):  # fmt: skip
             products = 4 if host.has_quads() else 2
         return IntegersPlan(problem, self.name, images.at_once(problem, 8), converts, products, plan_child)
@@ -97,35 +96,24 @@ class Weights:
     packed: bool
     of_floats: dict[Any, Any] = field(default_factory=dict)
     of_parts: dict[int, float] = field(default_factory=dict)
-    of_quads: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     ways: dict[int, Way] = field(default_factory=dict)  # of any x, by the largest |bias|
 
-    def read_by(self, plan: Plan, key: Any, made: Callable[[], np.ndarray]) -> Any:
-        """What ``plan`` reads of those that are ``made`` of them; ``key`` tells them apart."""
+    def read_by(self, plan: Plan, key: Any, number: str, part: slice = slice(None)) -> Any:
+        """Those of some channels as ``plan`` reads them, as ``number``; ``key`` tells them apart."""
         found = self.of_floats.get(key)
         if found is None:
-            found = self.of_floats[key] = plan.pack(made()) if self.packed else plan.borrow(made())
+            weight = self.part(number, part)
+            found = self.of_floats[key] = plan.pack(weight) if self.packed else plan.borrow(weight)
         return found
 
     def part(self, number: str, part: slice = slice(None)) -> np.ndarray:
         """Some input channels, as ``number``."""
-        return self.given[:, :, part].astype(number, order="K")
+        return self.given[:, :, part].astype(number, order="K", copy=False)
 
-    def joined(self, products: int, threads: int) -> np.ndarray:
-        """Input channels two by two as int16, or four by four as int8, in each int32."""
-        if products == 4:
-            return self.quads(threads)[0]
-        groups, outer, inner, *kernel = self.given.shape
-        both = np.zeros((groups, outer, -(-inner // 2), *kernel, 2), np.int16)
-        both[..., 0] = self.given[:, :, ::2]
-        both[:, :, : inner // 2, ..., 1] = self.given[:, :, 1::2]
-        return both.view(np.int32)[..., 0]
-
-    def quads(self, threads: int) -> tuple[np.ndarray, np.ndarray]:
-        """(four by four, the sum of the weights of each output)."""
-        if not self.of_quads:
-            self.of_quads.append(joining.join_weights(self.given, threads))
-        return self.of_quads[0]
+    @cached_property
+    def totals(self) -> np.ndarray:
+        """The sum of the weights of each output, which are of int8."""
+        return joining.totals_of(self.part("int8"))
 
     @cached_property
     def small(self) -> bool:
@@ -192,8 +180,7 @@ class IntegersPlan(Plan):
                 weight.ways[start] = way
         if way is None:
             rest = self.plan_child(self.problem, self.strategy)
-            whole = weight.read_by(rest, "rest", partial(weight.part, self.problem.dtype))
-            rest.run(x, whole, bias, y, threads, residual)
+            rest.run(x, weight.read_by(rest, "rest", self.problem.dtype), bias, y, threads, residual)
             return
         finishes = self._fits(way, weight, bias, y, residual)
         p, last = self.problem, len(way.parts) - 1
@@ -241,7 +228,7 @@ class IntegersPlan(Plan):
             return Way("int32", (whole,), bound, products)
         if bound < EXACT["float32"]:
             return Way("float32", (whole,), bound)
-        if bound < ADDED and not p.swapped:
+        if bound < ADDED and not p.swapped and p.x_order == DEFAULT_ORDER:
             # The fewest parts that float32 sums exactly, of which the first has the bias in it.
             least = ceil(bound / EXACT["float32"])
             for count in range(least, min(whole.stop, p.terms // PART) + 1):
@@ -301,17 +288,14 @@ class IntegersPlan(Plan):
         for part, tail in zip(way.parts, tails, strict=True):
             key = (way.number, count, part.stop - part.start, tail, way.products)
             child = self._child(*key)
-            made = partial(weight.part, way.number, part)
-            if way.products > 1:
-                made = partial(weight.joined, way.products, threads)
-            w = weight.read_by(child, (*key, part.start), made)
+            number = {1: way.number, 2: "int16", 4: "int8"}[way.products]
+            w = weight.read_by(child, (*key, part.start), number, part)
             b = None if bias is None or part.start > 0 else bias.astype(way.number)
             some = x
             if len(way.parts) > 1:
                 some = np.ascontiguousarray(x.reshape(count, p.groups, -1, p.in_pixels)[:, :, part])
             if way.products == 4 and self._shift():
-                totals = weight.quads(threads)[1].astype(np.int64)
-                b = ((0 if bias is None else bias) - self._shift() * totals).astype(np.int32)  # modulo 2**32
+                b = ((0 if bias is None else bias) - self._shift() * weight.totals).astype(np.int32)  # modulo 2**32
             if way.products > 1:
                 some = self._joined(some, count, way.products, threads)
             elif self.converts:
