@@ -4,7 +4,7 @@ import numpy as np
 
 from .cases import Suite, arrays, variant
 
-SOME = ["r50_3x3_56", "r50_3x3_7", "mbv2_dw3x3_56"]
+SOME = ["r50_3x3_56", "r50_3x3_7", "r50_3x3s2_28", "mbv2_dw3x3_56", "mbv2_dw3x3s2_28"]
 MODES = ["zeros", "constant", "reflect", "symmetric", "replicate", "circular"]
 
 

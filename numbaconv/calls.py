@@ -56,7 +56,7 @@ class Options(TypedDict, total=False):
 ACCURACIES = ("bounded", "strict")
 
 
-class GradientOptions(Options, total=False):
+class GradientOptions(Options, LayoutOptions, total=False):
     """Keywords of `conv2d_input` and its kin."""
 
     out: Array | None
@@ -251,7 +251,7 @@ def convolve(
     tail, dtype = tail_and_sums(options, dtype, residual is not None)
     layout = layout_of(options.get("dimension_numbers"), rank, transposed)
     if kernel.ndim == rank + 3:
-        _check_images_first(layout)
+        check_images_first(layout)
         return _convolve_images(rank, transposed, given, kernel, bias, geometry, options, tail, dtype)
     read = reading(options, given.dtype, dtype)
     x = ready(given, dtype if read is None else stored(read, dtype))
@@ -273,7 +273,7 @@ def convolve(
     return compute(problem, x, weights, bias, out, shape, options.get("strategy"), threads, strict, residual)
 
 
-def _check_images_first(layout: Layout | None) -> None:
+def check_images_first(layout: Layout | None) -> None:
     """Weights for each image are those of more groups, and groups of channels lie side by side only behind N."""
     if layout is not None:
         raise ValueError(f"{layout} is not taken with weights for each image, whose order is (N, O, C/groups, *kernel)")
@@ -383,7 +383,7 @@ def prepare(
     if layout is not None:
         weight = layout.weights(weight)
     if weight.ndim == rank + 3:
-        _check_images_first(layout)
+        check_images_first(layout)
         read = reading_of_images(options, planned, result)
         problem, _ = images_described(rank, transposed, shape, weight.shape, result, geometry, tail, read)
     else:
@@ -424,7 +424,7 @@ def explain(
     dtype = promoted(x.dtype, weight.dtype, loads=True)
     tail, dtype = tail_and_sums(options, dtype, options.get("residual", False))
     if images:
-        _check_images_first(layout)
+        check_images_first(layout)
         read = reading_of_images(options, x.dtype, dtype)
         problem, _ = images_described(rank, transposed, x.shape, weight.shape, dtype, geometry, tail, read)
     else:

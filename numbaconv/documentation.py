@@ -191,8 +191,8 @@ ValueError, TypeError
 GRADIENT = f"""
 grad_output : array_like
     Gradient for the result of `$forward`, of its shape.
-stride, padding, $others
-    As in `$forward`.{OUT}{OPTIONS}
+stride, padding, $others, dimension_numbers
+    As in `$forward`: each array, and each gradient, lies as the one that it belongs to.{OUT}{OPTIONS}
 
 Returns
 -------

@@ -11,6 +11,7 @@ The first is a transposed convolution of dy, the second a convolution of x whose
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple, SupportsIndex, Unpack
 
@@ -21,7 +22,8 @@ from numbaconv import calls
 from numbaconv.arrays import KINDS, Array, as_array, check_out, promoted, ready
 from numbaconv.calls import GradientOptions
 from numbaconv.documentation import documented
-from numbaconv.problem import ConvProblem, Ints, Padding, shape_of
+from numbaconv.layout import Layout, layout_of
+from numbaconv.problem import DEFAULT_ORDER, ConvProblem, Ints, Padding, shape_of
 
 Shape = Sequence[SupportsIndex]
 
@@ -354,6 +356,7 @@ def conv_backward(
     output_mask: Sequence[bool] = (True, True, True),
     *,
     per_sample: bool = False,
+    dimension_numbers: str | tuple[str, str, str] | None = None,
     num_threads: int | None = None,
 ) -> Gradients:
     """Gradients of a convolution for its input, its weights and its bias, each only if it is asked for.
@@ -373,6 +376,8 @@ def conv_backward(
     per_sample : bool
         ``weight`` is ``(N, ...)``, weights for each image of ``x``; then the gradient for the bias is (N, O), whose sum
         over N is that of a shared bias.
+    dimension_numbers : str or tuple of 3 str, optional
+        The order of axes of x, weight and grad_output, as given to the convolution; gradients are in it, too.
     num_threads : int, optional
         For this call; by default `get_num_threads()`.
 
@@ -402,18 +407,20 @@ def conv_backward(
         for_input, for_weight, for_bias = map(bool, output_mask)
     except (TypeError, ValueError):
         raise ValueError(f"output_mask must be three bools, for x, weight and bias; got {output_mask!r}") from None
+    layout = layout_of(dimension_numbers, rank, bool(transposed))
     geometry: tuple[Any, ...] = (stride, padding, dilation, groups)
     if transposed:
         geometry = (stride, padding, output_padding, groups, dilation)
     elif np.asarray(output_padding).any():
         raise ValueError(f"output_padding is for transposed=True, else 0; got {output_padding!r}")
     dtype = promoted(promoted(data.dtype, kernel.dtype), dy.dtype, ("x and weight", "grad_output"))
-    problem = _problem(rank, bool(transposed), data.shape, kernel.shape, dy.shape, dtype, geometry)
+    problem = _problem(rank, bool(transposed), data.shape, kernel.shape, dy.shape, dtype, geometry, layout)
     how = _how({"num_threads": num_threads})
+    sums = dy if layout is None else layout.channels_first(dy, layout.y)
     return Gradients(
-        _input(problem, data.shape, kernel, dy, dtype, None, how) if for_input else None,
-        _weight(problem, data, kernel.shape, dy, dtype, None, how) if for_weight else None,
-        (_image_bias(rank, dy) if per_sample else _bias(rank, dy)) if for_bias else None,
+        _input(problem, data.shape, kernel, dy, dtype, None, how, layout) if for_input else None,
+        _weight_in(layout, problem, data, kernel.shape, dy, dtype, None, how) if for_weight else None,
+        (_image_bias(rank, dy) if per_sample else _bias(rank, sums)) if for_bias else None,
     )
 
 
@@ -430,11 +437,12 @@ def _for_input(
     kernel, given = as_array("weight", weight), as_array("grad_output", dy)
     dtype = promoted(kernel.dtype, given.dtype, ("weight", "grad_output"))
     size = shape_of("input_size", input_size)
-    problem = _problem(rank, transposed, size, kernel.shape, given.shape, dtype, geometry)
+    layout = layout_of(options.get("dimension_numbers"), rank, transposed)
+    problem = _problem(rank, transposed, size, kernel.shape, given.shape, dtype, geometry, layout)
     how, out = _how(options), options.get("out")
     if out is not None:
         check_out(out, size, dtype, weight=kernel, grad_output=given)
-    return _input(problem, size, kernel, given, dtype, out, how)
+    return _input(problem, size, kernel, given, dtype, out, how, layout)
 
 
 def _how(options: GradientOptions) -> tuple[str | None, int, bool]:
@@ -450,9 +458,12 @@ def _input(
     dtype: np.dtype[Any],
     out: Array | None,
     how: tuple[str | None, int, bool],
+    layout: Layout | None,
 ) -> Array:
     """The adjoint problem, of dy and the same weights."""
-    data = ready(dy if dy.ndim == problem.rank + 2 else dy[None], dtype)
+    data = ready(dy if dy.ndim == problem.rank + 2 else dy.reshape(problem.y_shape), dtype)
+    if layout is not None:
+        kernel = layout.weights(kernel)
     if kernel.ndim == problem.rank + 3:
         data, kernel = data.reshape(problem.y_shape), kernel.reshape(problem.w_shape)
         own = problem.x_shape
@@ -469,11 +480,32 @@ def _for_weight(
     data, given = as_array("x", x), as_array("grad_output", dy)
     dtype = promoted(data.dtype, given.dtype, ("x", "grad_output"))
     size = shape_of("weight_size", weight_size)
-    problem = _problem(rank, transposed, data.shape, size, given.shape, dtype, geometry)
+    layout = layout_of(options.get("dimension_numbers"), rank, transposed)
+    problem = _problem(rank, transposed, data.shape, size, given.shape, dtype, geometry, layout)
     how, out = _how(options), options.get("out")
     if out is not None:
         check_out(out, size, dtype, x=data, grad_output=given)
-    return _weight(problem, data, size, given, dtype, out, how)
+    return _weight_in(layout, problem, data, size, given, dtype, out, how)
+
+
+def _weight_in(
+    layout: Layout | None,
+    problem: ConvProblem,
+    x: Array,
+    size: tuple[int, ...],
+    dy: Array,
+    dtype: np.dtype[Any],
+    out: Array | None,
+    how: tuple[str | None, int, bool],
+) -> Array:
+    """`_weight`, of copies of x and dy where they lie in another order: its sums run over images and pixels."""
+    if layout is None:
+        return _weight(problem, x, size, dy, dtype, out, how)
+    dw = np.empty(size, dtype) if out is None else out
+    first = replace(problem, x_order=DEFAULT_ORDER, y_order=DEFAULT_ORDER)
+    x, dy = layout.channels_first(x, layout.x), layout.channels_first(dy, layout.y)
+    _weight(first, x, layout.weights_shape(size), dy, dtype, layout.weights(dw), how)
+    return dw
 
 
 def _weight(
@@ -526,10 +558,17 @@ def _problem(
     dy_shape: tuple[int, ...],
     dtype: np.dtype[Any],
     geometry: tuple[Any, ...],
+    layout: Layout | None,
 ) -> ConvProblem:
     """The problem whose gradient is asked for; dy has the shape of its result."""
     if len(w_shape) == rank + 3:
+        calls.check_images_first(layout)
         problem, shape = calls.images_described(rank, transposed, x_shape, w_shape, dtype, geometry)
+    elif layout is not None:
+        w_shape = layout.weights_shape(w_shape)
+        batched = layout.batched(x_shape)
+        problem, shape, _ = calls.described(rank, transposed, batched, w_shape, dtype, geometry, layout=layout)
+        shape = shape if batched == x_shape else layout.unbatched(shape)
     else:
         batched = (1, *x_shape) if len(x_shape) == rank + 1 else x_shape
         problem, shape, _ = calls.described(rank, transposed, batched, w_shape, dtype, geometry)

@@ -50,6 +50,15 @@ class Layout:
             return weight
         return weight.transpose([self.w.index(letter) for letter in weights_order(self.rank, self.transposed)])
 
+    def weights_shape(self, shape: Shape) -> Shape:
+        """A shape of the weights in the default order; one of other dimensions as it is, to be refused."""
+        return _sorted(shape, self.w, weights_order(self.rank, self.transposed)) if len(shape) == len(self.w) else shape
+
+    def channels_first(self, array: np.ndarray, of: str) -> np.ndarray:
+        """x or the result, which ``of`` says by its letters, as a view (N, C, ...), or (C, ...) without N."""
+        letters = of if array.ndim == len(of) else of.replace("N", "")
+        return array.transpose([letters.index(letter) for letter in "NC" + SPATIAL if letter in letters])
+
     def batched(self, shape: Shape) -> Shape:
         """The shape of x with an axis N of one image, if it has none."""
         if len(shape) != self.rank + 1:

@@ -347,9 +347,8 @@ def test_as_jax(rank, transposed):
         np.testing.assert_allclose(y, theirs, rtol=1e-3, atol=1e-3)
 
 
-@settings(max_examples=120, deadline=None)
-@given(problems(), st.data())
-def test_any_problem(case, data):
+def drawn(case, data):
+    """Three orders, in the words of numbaconv's axes."""
     spatial = "".join(data.draw(st.permutations("abc"[: case.rank])))
     numbers = tuple("".join(data.draw(st.permutations(first + spatial))) for first in ("NC", "OI", "NC"))
     if data.draw(st.booleans()):
@@ -357,7 +356,79 @@ def test_any_problem(case, data):
     # Sizes count axes in the order of the weights' letters, in all three strings.
     letters = [c for c in numbers[1] if c not in "OI"]
     names = str.maketrans(dict(zip(letters, SPATIAL[case.rank], strict=True)))
-    orders = tuple("".join(c if c in first else c.translate(names) for c in numbers[i])
-                   for i, first in enumerate(("NC", "OI", "NC")))  # fmt: skip
+    return tuple("".join(c if c in first else c.translate(names) for c in numbers[i])
+                 for i, first in enumerate(("NC", "OI", "NC")))  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None)
+@given(problems(), st.data())
+def test_any_problem(case, data):
+    orders = drawn(case, data)
     dtype = data.draw(st.sampled_from(["float32", "float64"]))
     assert_same(case, orders, dtype, plan=data.draw(st.booleans()))
+
+
+# ---- gradients -------------------------------------------------------------------------------------------------------
+
+
+def gradient_functions(case):
+    name = f"conv{'_transpose' * case.transposed}{case.rank}d"
+    return getattr(numbaconv, f"{name}_input"), getattr(numbaconv, f"{name}_weight")
+
+
+@settings(max_examples=80, deadline=None)
+@given(problems(), st.data())
+def test_gradients_of_any_problem(case, data):
+    """The same numbers as in the default order, as the data are small integers."""
+    s, (x_order, w_order, y_order) = SPATIAL[case.rank], drawn(case, data)
+    x, w, _ = case.arrays(integers=True)
+    dy = np.random.default_rng(5).integers(-3, 4, case.problem().y_shape).astype(np.float32)
+    for_input, for_weight = gradient_functions(case)
+    px, pw = permuted(x, "NC" + s, x_order), permuted(w, lead(case) + s, w_order)
+    pdy, options = permuted(dy, "NC" + s, y_order), case.geometry | {"dimension_numbers": (x_order, w_order, y_order)}
+    dx, dw = for_input(px.shape, pw, pdy, **options), for_weight(px, pw.shape, pdy, **options)
+    assert dx.flags.c_contiguous and dw.flags.c_contiguous
+    np.testing.assert_array_equal(dx, permuted(for_input(x.shape, w, dy, **case.geometry), "NC" + s, x_order))
+    expected = permuted(for_weight(x, w.shape, dy, **case.geometry), lead(case) + s, w_order)
+    np.testing.assert_array_equal(dw, expected)
+    into = np.empty(dx.shape, np.float32), np.full((*dw.shape, 2), np.nan, np.float32)[..., 0]
+    assert for_input(px.shape, pw, pdy, **options, out=into[0]) is into[0]
+    assert for_weight(px, pw.shape, pdy, **options, out=into[1]) is into[1]
+    np.testing.assert_array_equal(into[0], dx)
+    np.testing.assert_array_equal(into[1], dw)
+
+
+@pytest.mark.parametrize("unbatched", [False, True])
+@pytest.mark.parametrize("numbers", [last, first_to_last, last_to_first, backwards])
+@pytest.mark.parametrize("name", ["body 3x3", "transposed depthwise"])
+def test_backward(name, numbers, unbatched):
+    case = CASES[name]
+    s, orders = SPATIAL[case.rank], numbers(case)
+    orders = orders[0], orders[1] if not case.transposed else orders[1].replace("OI", "IO"), orders[2]
+    x, w, _ = case.arrays(integers=True)
+    dy = np.random.default_rng(5).integers(-3, 4, case.problem().y_shape).astype(np.float32)
+    expected = numbaconv.conv_backward(dy, x, w, **case.geometry, transposed=case.transposed)
+    px, pdy = permuted(x, "NC" + s, orders[0]), permuted(dy, "NC" + s, orders[2])
+    if unbatched:
+        px, pdy = px.squeeze(orders[0].index("N")), pdy.squeeze(orders[2].index("N"))
+    found = numbaconv.conv_backward(pdy, px, permuted(w, lead(case) + s, orders[1]), **case.geometry,
+                                    transposed=case.transposed, dimension_numbers=orders)  # fmt: skip
+    dx = np.expand_dims(found.x, orders[0].index("N")) if unbatched else found.x
+    np.testing.assert_array_equal(dx, permuted(expected.x, "NC" + s, orders[0]))
+    np.testing.assert_array_equal(found.weight, permuted(expected.weight, lead(case) + s, orders[1]))
+    np.testing.assert_array_equal(found.bias, expected.bias)
+
+
+def test_gradients_refuse_what_does_not_fit():
+    numbers = ("NHWC", "HWIO", "NHWC")
+    x, w, dy = np.ones((1, 4, 6, 3)), np.ones((3, 3, 3, 2)), np.ones((1, 2, 4, 2))
+    with pytest.raises(ValueError, match=r"grad_output must have the shape.*\(1, 2, 4, 2\); got \(1, 2, 2, 4\)"):
+        numbaconv.conv2d_input(x.shape, w, dy.reshape(1, 2, 2, 4), dimension_numbers=numbers)
+    with pytest.raises(ValueError, match=r"out must have shape \(3, 3, 3, 2\)"):
+        numbaconv.conv2d_weight(x, w.shape, dy, dimension_numbers=numbers, out=np.ones((2, 3, 3, 3)))
+    with pytest.raises(ValueError, match="x has 5 channels"):
+        numbaconv.conv2d_weight(np.ones((1, 4, 6, 5)), w.shape, dy, dimension_numbers=numbers)
+    with pytest.raises(ValueError, match="weight must have 4 dimensions"):
+        numbaconv.conv2d_input(x.shape, w[0], dy, dimension_numbers=numbers)
+    with pytest.raises(ValueError, match="weights for each image"):
+        numbaconv.conv_backward(dy, x, w[None], per_sample=True, dimension_numbers=numbers)

@@ -78,6 +78,42 @@ def test_as_torch(name, sizes, options, size):
 
 
 @every_layer
+@pytest.mark.parametrize("batch", [(2,), ()], ids=["batch", "alone"])
+def test_channels_last(name, sizes, options, size, batch):
+    """The same layer, but for where the channels of its arrays are."""
+    order = f"N{'DHW'[-len(size) :]}C"
+    first = layer_of(name, sizes, options)
+    for last in (
+        layer_of(name, sizes, options | {"dimension_numbers": order}),
+        getattr(nn, f"Lazy{name}")(*sizes[1:], **options, dimension_numbers=order, dtype="float64", rng=1),
+    ):
+        x = RNG(0).normal(size=(*batch, sizes[0], *size))
+        y = first(x)
+        z = last(np.moveaxis(x, -len(size) - 1, -1))
+        assert f"dimension_numbers={order}" in repr(last) and last.weight.shape == first.weight.shape
+        np.testing.assert_allclose(np.moveaxis(z, -1, -len(size) - 1), y, rtol=1e-11, atol=1e-12)
+        dx = first.backward(y)
+        dz = last.backward(z)
+        np.testing.assert_allclose(np.moveaxis(dz, -1, -len(size) - 1), dx, rtol=1e-10, atol=1e-11)
+        for a, b in zip(last.parameters(), first.parameters(), strict=True):
+            np.testing.assert_allclose(a.grad, b.grad, rtol=1e-10, atol=1e-11)
+
+
+def test_channels_last_of_an_output_size():
+    layer = nn.ConvTranspose2d(2, 3, 3, stride=2, padding=1, dimension_numbers="NHWC", dtype="float64", rng=0)
+    x = RNG(0).normal(size=(2, 4, 5, 2))
+    assert layer(x, output_size=(8, 9)).shape == (2, 8, 9, 3)
+    assert_derivatives(lambda a: layer(a, output_size=(8, 9)), layer.backward, x, layer.parameters())
+
+
+def test_what_layers_take_no_order_of():
+    with pytest.raises(TypeError, match="one string for x and result, as 'NHWC'; got"):
+        nn.Conv2d(2, 3, 3, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    with pytest.raises(ValueError, match="4 distinct letters"):
+        nn.Conv2d(2, 3, 3, dimension_numbers="NWC")
+
+
+@every_layer
 def test_lazy_layers(name, sizes, options, size):
     lazy = getattr(nn, f"Lazy{name}")(*sizes[1:], **options, dtype="float64", rng=1)
     known = layer_of(name, sizes, options)

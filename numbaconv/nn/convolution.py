@@ -16,9 +16,10 @@ import numpy.typing as npt
 from numbaconv import api, calls
 from numbaconv.arrays import Array, as_array, computed
 from numbaconv.gradients import conv_backward
+from numbaconv.layout import layout_of
 from numbaconv.nn import init
 from numbaconv.nn.module import Module, Parameter
-from numbaconv.problem import LARGEST, PADDING_WORDS, Ints, Padding, per_axis
+from numbaconv.problem import LARGEST, PADDING_WORDS, SPATIAL, Ints, Padding, per_axis
 from numbaconv.reading import sources
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -39,6 +40,9 @@ LAYER = """
         What lies in the padding; of transposed layers 'zeros', as there.
     dtype : dtype, optional
         Of the parameters: float16, float32 (by default) or float64.
+    dimension_numbers : str, optional
+        The order of axes of input and result, as 'NHWC' for channels last, which are read and written as they lie.
+        ``weight`` keeps PyTorch's order, its spatial axes in that of the string.
     rng : numpy.random.Generator or int, optional
         Where the first weights come from: uniform within 1/sqrt(inputs of one output), as PyTorch's.
 
@@ -75,6 +79,7 @@ class Convolution(Module):
         padding_mode: str,
         dtype: npt.DTypeLike | None,
         rng: init.Rng,
+        dimension_numbers: str | None = None,
     ) -> None:
         """Check all arguments, and make the parameters unless they are still to be known."""
         modes = ("zeros",) if self.transposed else PADDING_MODES
@@ -89,6 +94,11 @@ class Convolution(Module):
         self.output_padding = per_axis("output_padding", output_padding, self.rank, least=0)
         (self.groups,) = per_axis("groups", groups, 1, least=1)
         self.padding_mode = padding_mode
+        if not isinstance(dimension_numbers, (str, type(None))):
+            raise TypeError(f"dimension_numbers of a layer must be one string for x and result, as 'N"
+                            f"{SPATIAL[-self.rank :]}C'; got {dimension_numbers!r}")  # fmt: skip
+        self._layout = layout_of(dimension_numbers, self.rank, self.transposed)
+        self.dimension_numbers = dimension_numbers
         self._biased = bool(bias)
         self._dtype = np.dtype(np.float32 if dtype is None else dtype)
         if not computed(self._dtype) or self._dtype.kind != "f":
@@ -127,7 +137,8 @@ class Convolution(Module):
         data = as_array("x", x)
         convolve = getattr(api, f"conv{self.rank}d")
         geometry = (self.stride, self.padding, self.dilation, self.groups)
-        y: Array = convolve(data, self.weight.data, self._bias, *geometry, padding_mode=self.padding_mode)
+        order = {"dimension_numbers": self.dimension_numbers}
+        y: Array = convolve(data, self.weight.data, self._bias, *geometry, padding_mode=self.padding_mode, **order)
         self.keep((data, 0))
         return y
 
@@ -136,10 +147,10 @@ class Convolution(Module):
         data, output_padding = self.kept()
         padding, pads = self.padding, None
         if self.padding_mode != "zeros":  # the input itself goes on, so that its border has several gradients to add up
-            batched = data.shape if data.ndim == self.rank + 2 else (1, *data.shape)
-            geometry = (self.stride, self.padding, self.dilation, self.groups)
-            problem, *_ = calls.described(self.rank, False, batched, self.weight.shape, self._dtype, geometry)
-            pads, padding = problem.padding[3 - self.rank :], 0
+            axes, geometry = self._axes(data.ndim), (self.stride, self.padding, self.dilation, self.groups)
+            shape = (1, self.in_channels, *(data.shape[axis] for axis in axes))
+            problem, *_ = calls.described(self.rank, False, shape, self.weight.shape, self._dtype, geometry)
+            pads, padding = dict(zip(axes, problem.padding[3 - self.rank :], strict=True)), 0
             data = _extended(data, pads, self.padding_mode)
         gradients = conv_backward(
             grad_output,
@@ -152,15 +163,23 @@ class Convolution(Module):
             output_padding,
             self.groups,
             (True, True, self.bias is not None),
+            dimension_numbers=self.dimension_numbers,
         )
         self.weight.keep(gradients.weight)
         if self.bias is not None:
             self.bias.keep(gradients.bias)
         dx = cast("Array", gradients.x)
         if pads is not None:
-            dx = _gathered(dx, [n - lo - hi for n, (lo, hi) in zip(dx.shape[-self.rank :], pads, strict=True)], pads,
-                           self.padding_mode)  # fmt: skip
+            dx = _gathered(dx, pads, self.padding_mode)
         return dx
+
+    def _axes(self, ndim: int) -> list[int]:
+        """Where an input or result of so many dimensions has its spatial axes, as the weights count them."""
+        return [self._axis(letter, ndim) for letter in SPATIAL[-self.rank :]]
+
+    def _axis(self, letter: str, ndim: int) -> int:
+        letters = "NC" + SPATIAL[-self.rank :] if self._layout is None else self._layout.x
+        return (letters if ndim == len(letters) else letters.replace("N", "")).index(letter)
 
     @property
     def _bias(self) -> Array | None:
@@ -170,6 +189,7 @@ class Convolution(Module):
         shown = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         zeros, ones = (0,) * self.rank, (1,) * self.rank
         mode = "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode}"
+        mode += "" if self.dimension_numbers is None else f", dimension_numbers={self.dimension_numbers}"
         for name, default in (("padding", zeros), ("dilation", ones), ("output_padding", zeros), ("groups", 1)):
             if getattr(self, name) != default:
                 shown += f", {name}={getattr(self, name)}"
@@ -190,11 +210,13 @@ class _Forward(Convolution):
         padding_mode: str = "zeros",
         dtype: npt.DTypeLike | None = None,
         *,
+        dimension_numbers: str | None = None,
         rng: init.Rng = None,
     ) -> None:
         self._set(
-            in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, dtype, rng
-        )
+            in_channels, out_channels, kernel_size, stride, padding, dilation, 0, groups, bias, padding_mode, dtype,
+            rng, dimension_numbers,
+        )  # fmt: skip
 
 
 class _Transposed(Convolution):
@@ -214,11 +236,12 @@ class _Transposed(Convolution):
         padding_mode: str = "zeros",
         dtype: npt.DTypeLike | None = None,
         *,
+        dimension_numbers: str | None = None,
         rng: init.Rng = None,
     ) -> None:
         self._set(
             in_channels, out_channels, kernel_size, stride, padding, dilation, output_padding, groups, bias,
-            padding_mode, dtype, rng,
+            padding_mode, dtype, rng, dimension_numbers,
         )  # fmt: skip
 
     def forward(self, x: npt.ArrayLike, output_size: Ints | None = None) -> Array:
@@ -227,11 +250,13 @@ class _Transposed(Convolution):
         convolve = getattr(api, f"conv_transpose{self.rank}d")
         extra: Ints = self.output_padding if output_size is None else 0
         geometry = (self.stride, self.padding, extra, self.groups, self.dilation)
-        y: Array = convolve(data, self.weight.data, self._bias, *geometry, output_size=output_size)
+        order = {"dimension_numbers": self.dimension_numbers}
+        y: Array = convolve(data, self.weight.data, self._bias, *geometry, output_size=output_size, **order)
         if output_size is not None:
-            batched = data.shape if data.ndim == self.rank + 2 else (1, *data.shape)
-            _, least, _ = calls.described(self.rank, True, batched, self.weight.shape, y.dtype, geometry)
-            extra = tuple(n - m for n, m in zip(y.shape[-self.rank :], least[2:], strict=True))
+            axes = self._axes(data.ndim)
+            shape = (1, self.in_channels, *(data.shape[axis] for axis in axes))
+            _, least, _ = calls.described(self.rank, True, shape, self.weight.shape, y.dtype, geometry)
+            extra = tuple(y.shape[axis] - m for axis, m in zip(axes, least[2:], strict=True))
         self.keep((data, extra))
         return y
 
@@ -249,7 +274,7 @@ class _Lazy(Convolution):
         data = as_array("x", x)
         if data.ndim not in (self.rank + 1, self.rank + 2):
             raise ValueError(f"x must have {self.rank + 1} or {self.rank + 2} dimensions; got {data.ndim}")
-        self._become(data.shape[-self.rank - 1])
+        self._become(data.shape[self._axis("C", data.ndim)])
         return self(data, *args, **options)
 
     def meet(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -392,17 +417,18 @@ class LazyConvTranspose3d(_Lazy, ConvTranspose3d):
     """`ConvTranspose3d` that learns ``in_channels`` from its first input, as ``torch.nn.LazyConvTranspose3d``."""
 
 
-def _extended(x: Array, pads: Sequence[tuple[int, int]], mode: str) -> Array:
-    """``x`` with its padding."""
-    for axis, (lo, hi) in enumerate(pads, x.ndim - len(pads)):
+def _extended(x: Array, pads: Mapping[int, tuple[int, int]], mode: str) -> Array:
+    """``x`` with its padding, by axis."""
+    for axis, (lo, hi) in pads.items():
         n = x.shape[axis]
         x = x.take(sources(mode, np.arange(-lo, n + hi), n), axis)
     return x
 
 
-def _gathered(dx: Array, size: Sequence[int], pads: Sequence[tuple[int, int]], mode: str) -> Array:
+def _gathered(dx: Array, pads: Mapping[int, tuple[int, int]], mode: str) -> Array:
     """The gradient for the input of `_extended`: the sum of those of each element's copies."""
-    for axis, n, (lo, hi) in zip(range(dx.ndim - len(pads), dx.ndim), size, pads, strict=True):
+    for axis, (lo, hi) in pads.items():
+        n = dx.shape[axis] - lo - hi
         sums = np.zeros((n, *np.delete(dx.shape, axis)), dx.dtype)
         np.add.at(sums, sources(mode, np.arange(-lo, n + hi), n), np.moveaxis(dx, axis, 0))
         dx = np.moveaxis(sums, 0, axis)

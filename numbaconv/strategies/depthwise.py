@@ -45,7 +45,8 @@ INNER = {16: 14.0, 32: 14.0, 64: TILE}
 PAIRED = 0.65  # of the time of two channels one by one, 7x7: 99 cycles a channel for 159, at stride 2 180 for 257
 WEIGHT = 8  # multiply-adds of a full tile in the time of one on a map of 7x7: 960 channels take 40 us on one thread
 PACKED = 1024 * 1024  # bytes of scratch for packed rows or ends of lines, of two channels
-PACK, PACK_ROW, END = 3.0, 25.0, 1.5  # cycles to pack a vector, and a row besides; an element of the end of a line
+PACK, PACK_ROW = 3.0, 25.0  # cycles to pack a vector, and a row besides
+END = 8.0  # an element beyond the end of a line, and what tiles cost there: 3x3 10, 7x7 6, at stride 2 12 to 18 (Zen 4)
 TASK_MACS = 100_000  # some 5 us: a task costs a tenth of a microsecond to take
 
 
