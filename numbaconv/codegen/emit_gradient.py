@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbaconv.codegen.emit import ceil_div, counted
+from numbaconv.codegen.emit import ceil_div, counted, opaque
 from numbaconv.codegen.simd import Simd, word
 
 
@@ -97,7 +97,8 @@ def pixel_taps(builder, y, w, x, table, rows, count, mr, lanes):  # type: ignore
         w_line, x_line = w.at(w_base, builder.mul(i, w_row)), builder.mul(i, x_row)
         with counted(builder, count, *whole) as (p, sums, assign):
             gradient = simd.load(builder.gep(w_line, [builder.mul(p, word(lanes))]))
-            step = builder.add(x_line, builder.mul(p, x_col))
+            # Else the optimiser keeps a place for each tap of several pixels, of which most are not in registers.
+            step = opaque(builder, builder.add(x_line, builder.mul(p, x_col)))
             vectors = [simd.load(builder.gep(place, [step])) for place in x_at]
             assign([simd.fma(gradient, vector, total) for vector, total in zip(vectors, sums, strict=True)])
         assign_whole(list(sums))
