@@ -327,21 +327,27 @@ def compute(
     residual: Array | None = None,
 ) -> Array:
     """The result of one call, of ``shape``, batched or not; ``x`` and ``bias`` are ready, ``kernel`` is as given."""
-    if problem.is_empty or 0 in shape:
+    empty, padded = _empty_and_padded(problem)
+    if empty or 0 in shape:
         return _fill(None, None, x, bias, out, shape, problem, threads, residual)
     sums = x.dtype if not problem.x_dtype else np.dtype(problem.dtype)
     if kernel.dtype is not sums or not kernel.flags.aligned:
         kernel = np.require(kernel, kept(kernel.dtype, sums), ["A"])
     plan = engine()[0].plan(problem, strategy, threads, False, None, None, strict)
     # What follows the sum may hide that it is not finite, and its residual may have been overwritten by then.
-    if problem.tail is not None and problem.is_padded and not np.isfinite(kernel).all():
+    if problem.tail is not None and padded and not np.isfinite(kernel).all():
         plan = _exact(problem)
     # The plan's problem may be the folded one, whose kernel has the same weights on other axes.
     y = _fill(plan, plan.borrow(plan.problem.forward_weights(kernel)), x, bias, out, shape, problem, threads, residual)
-    if problem.tail is None and problem.is_padded and _meets_padding(kernel, _batched(y, problem), problem):
+    if problem.tail is None and padded and _meets_padding(kernel, _batched(y, problem), problem):
         plan = _exact(problem)
         y = _fill(plan, plan.borrow(plan.problem.forward_weights(kernel)), x, bias, out, shape, problem, threads)
     return y
+
+
+@lru_cache(4096)
+def _empty_and_padded(problem: ConvProblem) -> tuple[bool, bool]:
+    return problem.is_empty, problem.is_padded
 
 
 def kept(weight: np.dtype[Any], sums: np.dtype[Any]) -> np.dtype[Any]:

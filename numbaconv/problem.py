@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any, NamedTuple, SupportsIndex, TypeVar
 
@@ -39,8 +39,15 @@ DEFAULT_ORDER = "NC" + SPATIAL  # of the axes of x and of the result as they lie
 LARGEST = 2**62  # so that the sum of two sizes is still an int64
 
 
+class _HashedOnce:
+    """The place of a problem's hash, no field of it: two look-ups a call would else hash two dozen fields each."""
+
+    __slots__ = ("_hash",)
+    _hash: int
+
+
 @dataclass(frozen=True, slots=True)
-class ConvProblem:
+class ConvProblem(_HashedOnce):
     """One convolution; 1-D and 2-D have leading axes of size 1, kernel 1, stride 1, dilation 1 and padding (0, 0)."""
 
     rank: int  # the user's: 1, 2 or 3
@@ -65,6 +72,13 @@ class ConvProblem:
     pairs: bool = False  # each int32 of x and w is two channels of int16, and w * x the sum of two products
     x_order: str = DEFAULT_ORDER  # of the axes of x, depth, height and width always among them
     y_order: str = DEFAULT_ORDER  # of those of the result
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", hash(tuple(getattr(self, item.name) for item in fields(self))))
+            return self._hash
 
     # ---- sizes -----------------------------------------------------------------------------------------------------
 

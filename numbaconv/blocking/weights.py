@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 GEOMETRY = "w_group w_step w_row w_channel"
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(NamedTuple):
     """A flat array, and whether it is packed."""
 
     flat: np.ndarray
