@@ -236,6 +236,7 @@ CASES = {
     "transposed k2 s2, one channel": transposed((1, 1, 3, 4), (1, 2, 2, 2), stride=2),
     "transposed k3 s1": transposed((1, 5, 6, 7), (5, 4, 3, 3), padding=1),
     "transposed k4 s2 p1": transposed((2, 9, 6, 17), (9, 8, 4, 4), stride=2, padding=1),
+    "transposed k4 s2, many channels": transposed((1, 40, 6, 9), (40, 5, 4, 4), stride=2, padding=1),
     "transposed k3 s2 output padding": transposed((1, 5, 6, 7), (5, 4, 3, 3), stride=2, padding=1, output_padding=1),
     "transposed k5 s3": transposed((1, 5, 6, 7), (5, 4, 5, 5), stride=3, padding=2, output_padding=(2, 0)),
     "transposed k2 s3": transposed((1, 5, 4, 6), (5, 4, 2, 2), stride=3),

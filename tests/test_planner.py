@@ -27,7 +27,7 @@ MACHINES = {
 LAYERS = {
     "resnet stem": (conv((1, 3, 224, 224), (64, 3, 7, 7), stride=2, padding=3), "direct", "im2col"),
     "resnet 56 3x3": (conv((1, 64, 56, 56), (64, 64, 3, 3), padding=1), "winograd", "winograd"),
-    "resnet 56 3x3 s2": (conv((1, 128, 56, 56), (128, 128, 3, 3), stride=2, padding=1), "im2col", "im2col"),
+    "resnet 56 3x3 s2": (conv((1, 128, 56, 56), (128, 128, 3, 3), stride=2, padding=1), "winograd", "winograd"),
     "resnet 14 3x3": (conv((1, 256, 14, 14), (256, 256, 3, 3), padding=1), "winograd", "winograd"),
     "resnet 7 3x3": (conv((1, 512, 7, 7), (512, 512, 3, 3), padding=1), "winograd", "winograd"),
     "resnet 56 1x1": (conv((1, 64, 56, 56), (256, 64, 1, 1)), "pointwise", "pointwise"),
@@ -59,8 +59,8 @@ LAYERS = {
     "video 3x3x3": (conv((1, 64, 8, 28, 28), (64, 64, 3, 3, 3), padding=1), "winograd", "winograd"),
     "tiny": (conv((1, 8, 8, 8), (8, 8, 3, 3), padding=1), "direct", "depthwise"),
     "decoder k2 s2": (transposed((1, 128, 28, 28), (128, 64, 2, 2), stride=2), "subpixel", "subpixel"),
-    "decoder k4 s2": (transposed((1, 256, 16, 16), (256, 128, 4, 4), stride=2, padding=1), "transposed", "transposed"),
-    "vocoder 1-D k16 s8": (transposed((1, 256, 100), (256, 128, 16), stride=8, padding=4), "transposed", "subpixel"),
+    "decoder k4 s2": (transposed((1, 256, 16, 16), (256, 128, 4, 4), stride=2, padding=1), "winograd", "winograd"),
+    "vocoder 1-D k16 s8": (transposed((1, 256, 100), (256, 128, 16), stride=8, padding=4), "winograd", "winograd"),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from tolerance import assert_close
 import numbaconv
 from numbaconv import machine, planner
 from numbaconv.blocking.tiles import VARIANTS, Variant, accurate, fewest_terms
-from numbaconv.codegen.transforms import transform
+from numbaconv.codegen.transforms import products, transform
 from numbaconv.microkernels.panels import make_multiply
 from numbaconv.microkernels.tile import Tile
 from numbaconv.microkernels.winograd import (
@@ -47,25 +47,31 @@ def results(case, variant, x, w, b):
 
 
 def case_of(variant: Variant, channels, **geometry):
-    """A small layer of that kernel: tiles and vectors of channels are not all whole."""
+    """A small layer of that kernel and stride: tiles and vectors of channels are not all whole."""
     x, kernel = (
         ((2, channels, 11, 21), (variant.kh, variant.kw)) if variant.kh > 1 else ((2, channels, 83), (variant.kw,))
     )
+    if variant.stride > 1 and geometry.get("padding") == "same":
+        geometry["padding"] = variant.kw // 2
+    geometry = {"stride": variant.stride, **geometry}
     return Case(x, (38, channels // geometry.get("groups", 1), *kernel), geometry)
 
 
 # ---- transforms and microkernels -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("m", "k"), [(m, k) for m in range(1, 7) for k in range(1, 8) if m + k <= 9])
-def test_transform_is_a_correlation(m, k):
-    a, b, g = (np.array(matrix) for matrix in transform(m, k))
+@pytest.mark.parametrize(
+    ("m", "k", "stride"),
+    [(m, k, s) for m in range(1, 7) for k in range(1, 8) for s in (1, 2, 3) if m + k <= 9 and s <= k],
+)
+def test_transform_is_a_correlation(m, k, stride):
+    a, b, g = (np.array(matrix) for matrix in transform(m, k, stride))
     rng = np.random.default_rng(m + k)
-    d, w = rng.integers(-4, 5, m + k - 1), rng.integers(-4, 5, k)
-    np.testing.assert_allclose(a @ ((g @ w) * (b @ d)), np.correlate(d, w), atol=1e-10)
+    d, w = rng.integers(-4, 5, products(m, k, stride)), rng.integers(-4, 5, k)
+    np.testing.assert_allclose(a @ ((g @ w) * (b @ d)), np.correlate(d, w)[::stride], atol=1e-10)
 
 
-DTYPED = [(size, "float32") for size in SIZES] + [((4, 3, 4, 3), "float64")]
+DTYPED = [(size, "float32") for size in SIZES] + [((4, 3, 4, 3, 1), "float64")]
 
 
 def assert_same(call, arrays, *constants):
@@ -106,20 +112,20 @@ def test_channels_to_lanes_and_back(dtype):
 
 @pytest.mark.parametrize(("sizes", "dtype"), DTYPED)
 def test_transforms_of_a_tile(sizes, dtype):
-    mh, kh, mw, kw = sizes
-    lanes, points = machine.host().lanes(dtype), (mh + kh - 1) * (mw + kw - 1)
+    mh, kh, mw, kw, stride = sizes
+    lanes, points = machine.host().lanes(dtype), products(mh, kh, stride) * products(mw, kw, stride)
 
     def call(target, source, out, check):
-        winograd_input((target, 5, 2 * lanes), (source, 1, 12 * lanes, lanes), mh, kh, mw, kw, lanes)
-        winograd_weights((target, 5 + lanes, 2 * lanes), (source, 3), mh, kh, mw, kw, lanes)
+        winograd_input((target, 5, 2 * lanes), (source, 1, 12 * lanes, lanes), mh, kh, mw, kw, stride, lanes)
+        winograd_weights((target, 5 + lanes, 2 * lanes), (source, 3), mh, kh, mw, kw, stride, lanes)
         winograd_output(
-            (out, 2, 8 * lanes, lanes), (target, 5, 2 * lanes), (source, 9), (check, 1), mh, kh, mw, kw, lanes
+            (out, 2, 8 * lanes, lanes), (target, 5, 2 * lanes), (source, 9), (check, 1), mh, kh, mw, kw, stride, lanes
         )
 
     rng = np.random.default_rng(0)
     sizes = (5 + 2 * points * lanes, 12 * 12 * lanes, 2 + 8 * 8 * lanes)
     arrays = [rng.standard_normal(size).astype(dtype) for size in sizes] + [np.zeros(1 + lanes, dtype)]
-    assert_same(call, arrays, mh, kh, mw, kw)
+    assert_same(call, arrays, mh, kh, mw, kw, stride)
     arrays[1][1 + lanes + 2] = np.inf  # not finite in one lane only
     with np.errstate(invalid="ignore"):
         call(*arrays)
@@ -164,13 +170,21 @@ LAYERS = {
     "unpadded": {},
     "cropped": {"padding": ((-1, 2), (1, -2))},
     "dilated": {"padding": "same", "dilation": 2},
-    "far apart": {"padding": 3, "dilation": (2, 4)},
+    "far apart": {"padding": 2, "dilation": (2, 4)},
     "groups": {"padding": "same", "groups": 2},
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@variants()
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        (variant, name)
+        for variant in VARIANTS
+        for name in LAYERS
+        if variant.stride == 1 or "dilation" not in LAYERS[name]
+    ],
+    ids=str,
+)
 def test_variant(variant, name):
     geometry = dict(LAYERS[name])
     if variant.kh == 1:
@@ -181,11 +195,18 @@ def test_variant(variant, name):
         assert_close(y, case.operation, x, w, b, **reference_geometry(case))
 
 
+def test_depth_of_a_stride():
+    case = Case((1, 40, 7, 9, 12), (20, 40, 3, 3, 3), {"padding": 1, "stride": 2, "dilation": (2, 1, 1)})
+    x, w, b = case.arrays()
+    for y in (case.plan(w, b, strategy="winograd")(x), case.call(x, w, b, strategy="winograd")):
+        assert_close(y, case.operation, x, w, b, **reference_geometry(case))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_depth_and_blocks(dtype):
     """Planes of the kernel are terms; more channels than a block holds, more outputs than a chunk."""
     case = Case((1, 130, 4, 6, 9), (90, 130, 3, 3, 3), {"padding": 1, "dilation": (1, 2, 1)})
-    variant = next(variant for variant in VARIANTS if variant.sizes == (4, 3, 4, 3))
+    variant = next(variant for variant in VARIANTS if variant.sizes == (4, 3, 4, 3, 1))
     x, w, b = case.arrays(dtype)
     for y in results(case, variant, x, w, b):
         assert_close(y, case.operation, x, w, b, **reference_geometry(case))
@@ -216,6 +237,60 @@ def test_results_that_overflow_only_between():
         assert_close(y, case.operation, x, w, b, padding=1)
 
 
+# ---- transposed: phases are channels --------------------------------------------------------------------------------
+
+TRANSPOSED = {
+    "k4 s2": Case((2, 40, 7, 18), (40, 9, 4, 4), {"stride": 2, "padding": 1}, transposed=True),
+    "k4 s2, uneven padding": Case(
+        (1, 40, 9, 7), (40, 9, 4, 4), {"stride": 2, "padding": ((0, 3), (2, 1))}, transposed=True
+    ),
+    "k4 s2, groups": Case((1, 80, 5, 6), (80, 3, 4, 4), {"stride": 2, "padding": 1, "groups": 2}, transposed=True),
+    "k5 s2, weights missing": Case(
+        (1, 80, 8, 9), (80, 5, 5, 5), {"stride": 2, "padding": 2, "output_padding": 1}, transposed=True
+    ),
+    "k2x6 s1x3, one output": Case(
+        (1, 40, 9, 11), (40, 1, 2, 6), {"stride": (1, 3), "padding": (0, 1)}, transposed=True
+    ),
+    "k4 s2, 1-D": Case((2, 40, 50), (40, 9, 4), {"stride": 2, "padding": 1}, transposed=True),
+    "k16 s8, 1-D": Case((1, 40, 33), (40, 9, 16), {"stride": 8, "padding": 4}, transposed=True),
+    "3-D": Case((1, 60, 3, 5, 6), (60, 5, 2, 4, 4), {"stride": (1, 2, 2), "padding": (0, 1, 1)}, transposed=True),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_transposed(name, dtype):
+    case = TRANSPOSED[name]
+    x, w, b = case.arrays(dtype)
+    for y in (case.plan(w, b, strategy="winograd")(x), case.call(x, w, b, strategy="winograd")):
+        assert_close(y, case.operation, x, w, b, **reference_geometry(case))
+
+
+@pytest.mark.parametrize("name", ["k4 s2", "k2x6 s1x3, one output", "k16 s8, 1-D"])
+def test_what_follows_transposed_sums(name):
+    case = TRANSPOSED[name]
+    x, w, b = case.arrays()
+    residual = np.random.default_rng(1).standard_normal(case.problem().y_shape).astype(np.float32)
+    for options in ({"activation": "relu"}, {"residual": residual}, {"residual": residual, "out_dtype": "float64"}):
+        expected = case.call(x, w, b, strategy="generic", **options)
+        y = case.call(x, w, b, strategy="winograd", **options)
+        np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_zeros_for_missing_weights_do_not_meet_inf(bad):
+    case = TRANSPOSED["k5 s2, weights missing"]
+    x, w, b = (abs(array) + np.float32(0.5) for array in case.arrays())
+    x[0, 3, 4, 5] = bad
+    assert_close(case.plan(w, b, strategy="winograd")(x), case.operation, x, w, b, **reference_geometry(case))
+
+
+def test_phases_that_do_not_fall_into_vectors_are_refused():
+    case = Case((1, 64, 9, 9), (64, 64, 9, 9), {"stride": 3}, transposed=True)
+    with pytest.raises(ValueError, match="do not fall into whole vectors"):
+        case.plan(*case.arrays()[1:], strategy="winograd")
+
+
 # ---- accuracy --------------------------------------------------------------------------------------------------------
 
 DATA = {
@@ -231,7 +306,8 @@ def test_fewest_terms_are_enough(variant, kind):
     """With as few channels as are accepted, errors stay within direct summation's bound for the terms there are."""
     rng = np.random.default_rng(1)
     for padding in (0, "same"):
-        channels = next(c for c in range(1, 99) if variant in accurate(case_of(variant, c, padding=padding).problem()))
+        problems = ((c, case_of(variant, c, padding=padding).problem()) for c in range(1, 99))
+        channels = next(c for c, problem in problems if variant in accurate(problem, fewest_terms(problem)))
         case = case_of(variant, channels, padding=padding)
         x, w, b = DATA[kind](rng, case.x), rng.standard_normal(case.w), np.zeros(case.out_channels)
         x, w, b = (array.astype(np.float32) for array in (x, w, b))

@@ -12,7 +12,7 @@ import numpy as np
 from numbaconv import machine, planner
 from numbaconv.bench import tables
 from numbaconv.bench.layers import Array
-from numbaconv.blocking.tiles import VARIANTS, Variant, accurate
+from numbaconv.blocking.tiles import VARIANTS, Variant, accurate, fewest_terms
 from numbaconv.problem import ConvProblem
 from numbaconv.strategies.winograd import WinogradPlan
 from numbaconv.strategy import Plan
@@ -33,11 +33,16 @@ def _cell(variant: Variant | None, channels: int) -> str:
     kh, kw = (3, 3) if variant is None else (variant.kh, variant.kw)
     size = (21, 22) if kh > 1 else (1, 250)
     problem = ConvProblem.of(
-        2, (1, channels, *size), (OUTPUTS, channels, kh, kw), "float32", padding=(kh // 2, kw // 2)
+        2,
+        (1, channels, *size),
+        (OUTPUTS, channels, kh, kw),
+        "float32",
+        padding=(kh // 2, kw // 2),
+        stride=(1, 1) if variant is None else variant.strides,
     ).folded()
     plan: Plan = planner.plan(problem, "direct")
     if variant is not None:
-        if variant not in accurate(problem):
+        if variant not in accurate(problem, fewest_terms(problem)):
             return "-"
         plan = WinogradPlan.of(problem, machine.host(), [variant], plan)
     errors, shares = zip(*(_errors(problem, plan, seed) for seed in range(DRAWS)), strict=True)
@@ -60,10 +65,12 @@ def _errors(problem: ConvProblem, plan: Plan, seed: int) -> tuple[float, float]:
 
 
 def _sum(problem: ConvProblem, x: Array, w: Array) -> Array:
-    """The equation of a 2-D problem of stride 1 in float64."""
+    """The equation of a 2-D problem in float64."""
     padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), *problem.padding[1:]))
-    high, wide = problem.out_size[1:]
+    (high, wide), (down, across) = problem.out_size[1:], problem.stride[1:]
     y = np.zeros(problem.y_shape)
     for i, j in product(*map(range, problem.kernel[1:])):
-        y += np.einsum("oc,nchw->nohw", w[:, :, i, j].astype(np.float64), padded[:, :, i : i + high, j : j + wide])
+        y += np.einsum(
+            "oc,nchw->nohw", w[:, :, i, j].astype(np.float64), padded[:, :, i::down, j::across][:, :, :high, :wide]
+        )
     return y

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from numbaconv.codegen.transforms import products
 from numbaconv.machine import Machine
 from numbaconv.microkernels.tile import Tile
 from numbaconv.problem import ConvProblem
@@ -19,43 +20,66 @@ CHANNELS = 32  # input channels whose weights are put into lanes at a time
 
 
 class Variant(NamedTuple):
-    """F(mh x mw, kh x kw), and the fewest terms that every output must have."""
+    """F(mh x mw, kh x kw) of a stride, and the fewest terms that every output must have."""
 
     mh: int
     kh: int
     mw: int
     kw: int
+    stride: int  # along the axes that the kernel extends along
     fewest: int
 
     @property
-    def sizes(self) -> tuple[int, int, int, int]:
+    def sizes(self) -> tuple[int, int, int, int, int]:
         """The compile-time constants of its kernels."""
-        return self.mh, self.kh, self.mw, self.kw
+        return self.mh, self.kh, self.mw, self.kw, self.stride
+
+    @property
+    def inputs(self) -> tuple[int, int]:
+        """Rows and columns of the inputs of a tile, and of its products."""
+        return products(self.mh, self.kh, self.stride), products(self.mw, self.kw, self.stride)
+
+    @property
+    def strides(self) -> tuple[int, int]:
+        """Of the problems that it computes."""
+        return self.stride if self.kh > 1 else 1, self.stride
 
     @property
     def points(self) -> int:
         """Products of a tile and channel."""
-        return (self.mh + self.kh - 1) * (self.mw + self.kw - 1)
+        rows, columns = self.inputs
+        return rows * columns
 
     def __str__(self) -> str:
-        return f"F({self.mh}x{self.mw},{self.kh}x{self.kw})"
+        stride = f",s{self.stride}" if self.stride > 1 else ""
+        return f"F({self.mh}x{self.mw},{self.kh}x{self.kw}{stride})"
 
 
 # `fewest` is where the worst error of some 10,000 outputs is half of direct summation's bound (docs/accuracy.md).
 # Measured and left out (Zen 5, f32): F(6x6,3x3), 1.07 times as fast as F(4x4,3x3) at best (32 -> 64 at 147x147), slower
 # on all other layers, with twice its error; F(1x2,1x3), 0.7 to 0.8 of F(1x4,1x3); F(2x2,5x5), half of F(4x4,5x5).
+# (Zen 4, 8 layers) F(5x5,2x2) and F(1x5,1x2), 0.88 to 1.2 of F(3x3,2x2) and F(1x3,1x2), with eight times their error;
+# F(4x4,3x3,s2), 0.9 to 1.04 of the faster of F(2x2,3x3,s2) and F(3x3,3x3,s2), but for one layer of 32 channels, 1.13,
+# with four times their error; F(3x3,4x4,s2) and F(3x3,5x5,s2), 0.7 to 1.14 of those with 2x2.
 VARIANTS = (
-    Variant(2, 3, 2, 3, 24),
-    Variant(4, 3, 4, 3, 64),
-    Variant(4, 5, 4, 5, 144),
-    Variant(1, 1, 4, 3, 32),
-    Variant(1, 1, 4, 5, 48),
+    Variant(2, 3, 2, 3, 1, 24),
+    Variant(4, 3, 4, 3, 1, 64),
+    Variant(4, 5, 4, 5, 1, 144),
+    Variant(3, 2, 3, 2, 1, 32),
+    Variant(2, 3, 2, 3, 2, 24),
+    Variant(3, 3, 3, 3, 2, 24),
+    Variant(2, 4, 2, 4, 2, 32),
+    Variant(2, 5, 2, 5, 2, 24),
+    Variant(1, 1, 3, 2, 1, 24),
+    Variant(1, 1, 4, 3, 1, 32),
+    Variant(1, 1, 4, 5, 1, 48),
 )
 
 
 def of_kernel(problem: ConvProblem) -> list[Variant]:
     """The variants for a problem's kernel, accurate enough or not."""
-    return [variant for variant in VARIANTS if problem.kernel[1:] == (variant.kh, variant.kw)]
+    shape = problem.kernel[1:], problem.stride[1:]
+    return [variant for variant in VARIANTS if shape == ((variant.kh, variant.kw), variant.strides)]
 
 
 def fewest_terms(problem: ConvProblem) -> int:
@@ -67,17 +91,17 @@ def fewest_terms(problem: ConvProblem) -> int:
     if problem.is_extended and problem.padding_mode != "constant":  # what lies beyond the input is as large as inside
         return problem.terms * 4 // 9
     fewest = problem.in_channels // problem.groups
-    for n, k, d, (lo, _), out in zip(
-        problem.in_size, problem.kernel, problem.dilation, problem.padding, problem.out_size, strict=True
-    ):
-        place = np.arange(out)[:, None] - lo + np.arange(k) * d
+    for n, k, s, d, (lo, _), out in zip(
+        problem.in_size, problem.kernel, problem.stride, problem.dilation, problem.padding, problem.out_size,
+        strict=True,
+    ):  # fmt: skip
+        place = np.arange(out)[:, None] * s - lo + np.arange(k) * d
         fewest *= int(((place >= 0) & (place < n)).sum(1).min())
     return min(fewest, fewest * fewest * 9 // (2 * problem.terms), problem.terms * 4 // 9)
 
 
-def accurate(problem: ConvProblem) -> list[Variant]:
-    """Those whose error stays within the bound of direct summation on ordinary data."""
-    terms = fewest_terms(problem)
+def accurate(problem: ConvProblem, terms: int) -> list[Variant]:
+    """Those whose error stays within the bound of direct summation on ordinary data, for ``terms`` or more."""
     return [variant for variant in of_kernel(problem) if terms >= variant.fewest]
 
 
@@ -98,6 +122,10 @@ class Tiles(NamedTuple):
         """Tiles that have an output."""
         return (self.groups - 1) * self.d + min(self.d, self.out - (self.groups - 1) * self.m * self.d)
 
+    def start(self, tile: int) -> int:
+        """The first output of a tile."""
+        return tile + tile // self.d * (self.m - 1) * self.d
+
 
 def axes(problem: ConvProblem, variant: Variant) -> tuple[Tiles, Tiles]:
     """The tiles of height and width."""
@@ -105,11 +133,11 @@ def axes(problem: ConvProblem, variant: Variant) -> tuple[Tiles, Tiles]:
     return Tiles(variant.mh, dh, out_h), Tiles(variant.mw, dw, out_w)
 
 
-# Cycles, from timing its parts on Zen 5 (AVX-512), of: an fma of a product; a call of the product kernel; putting a
-# square of lanes x lanes inputs into lanes; a vector of a point of an input, of an output, of a weight; putting such a
-# square of outputs back; a byte of weights from the third cache, from memory; a byte of points and products beyond the
-# second cache; a task.
-CYCLES = (0.5, 80.0, 100.0, 5.0, 3.3, 4.5, 80.0, 0.016, 0.08, 0.065, 2000.0)
+# Cycles, three quarters of those timed of its parts on Zen 5 (AVX-512), as Zen 4 takes half, of: an fma of a product; a
+# call of the product kernel; putting a square of lanes x lanes inputs into lanes; a vector of a point of an input, of
+# an output, of a weight; putting such a square of outputs back; a byte of weights from the third cache, from memory; a
+# byte of points and products beyond the second cache; a task.
+CYCLES = (0.5, 60.0, 75.0, 3.8, 2.5, 3.4, 60.0, 0.012, 0.06, 0.05, 1500.0)
 
 
 @dataclass(frozen=True)
@@ -225,10 +253,11 @@ class Layout(NamedTuple):
     def of(cls, problem: ConvProblem, blocks: TileBlocks, tile: Tile) -> Layout:
         (_, dh, dw), planes, variant, lanes = problem.dilation, problem.kernel[0], blocks.variant, tile.lanes
         itemsize = np.dtype(problem.dtype).itemsize
-        step = variant.mh if dh == 1 else variant.mh + variant.kh - 1
-        slots = (blocks.rows - 1) * step + variant.mh + variant.kh - 1
+        (inputs, _), (high_stride, wide_stride) = variant.inputs, variant.strides
+        step = variant.mh * high_stride if dh == 1 else inputs
+        slots = (blocks.rows - 1) * step + inputs
         out_width = ceil(blocks.cols / dw) * dw * variant.mw
-        width = out_width + (variant.kw - 1) * dw
+        width = (out_width - 1) * wide_stride + 1 + (variant.kw - 1) * dw
         term_row = planes * ceil(blocks.channels / lanes) * lanes
         tiles = ceil(blocks.rows * blocks.cols / tile.mr) * tile.mr
         line = 64 // itemsize

@@ -337,43 +337,35 @@ def gather_rows(builder, target, source, table, terms, lanes):  # type: ignore[n
             simd.store(vector, builder.gep(to_tap, [to]))
 
 
-def join_rows(builder, target, source, count, phases, lanes):  # type: ignore[no-untyped-def]
-    """One phase is a copy and two are a shuffle, in whole vectors; more go one by one."""
-    (target, t_base), (source, s_base, s_phase, skip) = target, source
+def join_rows(builder, target, source, rows, count, phases, lanes):  # type: ignore[no-untyped-def]
+    """1, 2, 4 and 8 phases are interleaved in whole vectors; any other number goes element by element."""
+    (target, t_base, t_row), (source, s_base, s_row, s_phase, skip) = target, source
     simd = Simd(builder, target.element, lanes)
-    t_at, s_at = target.at(t_base), source.at(s_base)
-
-    def store(vector: Any, start: Any) -> None:
-        simd.store_first(vector, builder.gep(t_at, [start]), builder.sub(count, start))
-
-    def phase_at(number: Any) -> Any:
-        """Where what is written first of each ``phases`` elements, second, ... begins."""
-        number = builder.add(number, skip)
+    starts, others = [], builder.icmp_signed("!=", phases, word(0))
+    for r in range(8):  # where what is written first of each ``phases`` elements, second, ... begins
+        number = builder.add(word(r), skip)
         over = builder.icmp_signed(">=", number, phases)
         first = builder.mul(builder.select(over, builder.sub(number, phases), number), s_phase)
-        return builder.gep(s_at, [builder.add(first, builder.zext(over, WORD))])
-
-    with builder.if_else(builder.icmp_signed("<=", phases, word(2))) as (few, many):
-        with few, builder.if_else(builder.icmp_signed("==", phases, word(1))) as (one, two):
-            with one, counted(builder, ceil_div(builder, count, lanes)) as (v, _, _):
-                start = builder.mul(v, word(lanes))
-                store(simd.load(builder.gep(s_at, [start])), start)
-            with two:
-                places = phase_at(word(0)), phase_at(word(1))
-                with counted(builder, ceil_div(builder, count, 2 * lanes)) as (v, _, _):
-                    q = builder.mul(v, word(lanes))
-                    low, high = simd.join([simd.load(builder.gep(place, [q])) for place in places])
-                    start = builder.mul(q, word(2))
-                    store(low, start)
-                    start = builder.add(start, word(lanes))
-                    with builder.if_then(builder.icmp_signed(">", count, start)):
-                        store(high, start)
-        with many, counted(builder, phases) as (r, _, _):
-            from_phase = phase_at(r)
-            left = builder.sub(builder.add(count, builder.sub(phases, word(1))), r)
-            with counted(builder, builder.sdiv(left, phases)) as (q, _, _):
-                to = builder.add(builder.mul(q, phases), r)
-                builder.store(builder.load(builder.gep(from_phase, [q])), builder.gep(t_at, [to]))
+        starts.append(source.at(s_base, builder.add(first, builder.zext(over, WORD))))
+    for n in (1, 2, 4, 8):
+        is_n = builder.icmp_signed("==", phases, word(n))
+        others = builder.and_(others, builder.not_(is_n))
+        with builder.if_then(is_n), counted(builder, rows) as (row, _, _):
+            t_at, from_row = target.at(t_base, builder.mul(row, t_row)), builder.mul(row, s_row)
+            with counted(builder, ceil_div(builder, count, n * lanes)) as (v, _, _):
+                q = builder.mul(v, word(lanes))
+                start, place = builder.mul(q, word(n)), builder.add(from_row, q)
+                for j, vector in enumerate(simd.join([simd.load(builder.gep(at, [place])) for at in starts[:n]])):
+                    at = builder.add(start, word(j * lanes))
+                    with builder.if_then(builder.icmp_signed(">", count, at)):
+                        simd.store_first(vector, builder.gep(t_at, [at]), builder.sub(count, at))
+    with builder.if_then(others), counted(builder, rows) as (row, _, _):
+        t_at = target.at(t_base, builder.mul(row, t_row))
+        with counted(builder, count) as (i, _, _):
+            number = builder.add(i, skip)
+            q, phase = builder.sdiv(number, phases), builder.srem(number, phases)
+            place = builder.add(builder.mul(row, s_row), builder.add(builder.mul(phase, s_phase), q))
+            builder.store(builder.load(source.at(s_base, place)), builder.gep(t_at, [i]))
 
 
 def dot_tile(builder, y, w, x, b, terms, rows, mr, nv, lanes):  # type: ignore[no-untyped-def]

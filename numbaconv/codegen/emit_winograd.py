@@ -7,7 +7,7 @@ from typing import Any
 
 from numbaconv.codegen.emit import AHEAD, ceil_div, counted
 from numbaconv.codegen.simd import Simd, word
-from numbaconv.codegen.transforms import Matrix, transform
+from numbaconv.codegen.transforms import Matrix, products, transform
 
 
 def channels_to_lanes(builder, target, source, inside, width, channels, lanes):  # type: ignore[no-untyped-def]
@@ -47,21 +47,21 @@ def lanes_to_channels(builder, target, source, count, channels, lanes):  # type:
                 simd.store_first(row, target.at(t_base, builder.mul(word(c), t_channel), start), left)
 
 
-def winograd_input(builder, target, source, mh, kh, mw, kw, lanes):  # type: ignore[no-untyped-def]
+def winograd_input(builder, target, source, mh, kh, mw, kw, stride, lanes):  # type: ignore[no-untyped-def]
     """B d B' of one tile: columns, then rows."""
     (target, t_base, t_point), (source, s_base, s_row, s_col) = target, source
     simd = Simd(builder, target.element, lanes)
-    high, wide = transform(mh, kh).B, transform(mw, kw).B
+    high, wide = transform(mh, kh, stride).B, transform(mw, kw, stride).B
     d = _load(simd, source.at(s_base), s_row, s_col, len(high), len(wide))
     _store_points(simd, _both(simd, high, wide, d), target.at(t_base), t_point)
 
 
-def winograd_weights(builder, target, source, mh, kh, mw, kw, lanes):  # type: ignore[no-untyped-def]
+def winograd_weights(builder, target, source, mh, kh, mw, kw, stride, lanes):  # type: ignore[no-untyped-def]
     """G w G' of one input channel; lanes are output channels."""
     (target, t_base, t_point), (source, s_base) = target, source
     simd = Simd(builder, target.element, lanes)
     w = _load(simd, source.at(s_base), word(kw * lanes), word(lanes), kh, kw)
-    points = _both(simd, transform(mh, kh).G, transform(mw, kw).G, w)
+    points = _both(simd, transform(mh, kh, stride).G, transform(mw, kw, stride).G, w)
     _store_points(simd, points, target.at(t_base), t_point)
 
 
@@ -101,13 +101,13 @@ def winograd_products(builder, target, left, right, terms, blocks, first, mr, nv
                     simd.store(simd.add(vector, simd.load(place)), place)
 
 
-def winograd_output(builder, target, source, b, check, mh, kh, mw, kw, lanes):  # type: ignore[no-untyped-def]
+def winograd_output(builder, target, source, b, check, mh, kh, mw, kw, stride, lanes):  # type: ignore[no-untyped-def]
     """b + A m A' of one tile; a sum of its outputs is NaN or inf where any of them is, and times 0 NaN."""
     (target, t_base, t_row, t_col), (source, s_base, s_point), (b, b_base), (check, c_base) = target, source, b, check
     simd = Simd(builder, target.element, lanes)
-    high, wide = transform(mh, kh).A, transform(mw, kw).A
-    n = mw + kw - 1
-    m = _load(simd, source.at(s_base), builder.mul(word(n), s_point), s_point, mh + kh - 1, n)
+    high, wide = transform(mh, kh, stride).A, transform(mw, kw, stride).A
+    n = products(mw, kw, stride)
+    m = _load(simd, source.at(s_base), builder.mul(word(n), s_point), s_point, products(mh, kh, stride), n)
     bias = simd.load(b.at(b_base))
     t_at = target.at(t_base)
     y = [[simd.add(vector, bias) for vector in row] for row in _both(simd, high, wide, m)]

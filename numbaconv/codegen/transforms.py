@@ -2,6 +2,9 @@
 
     y = A ((G w) * (B d))          A: m x n,  G: n x k,  B: n x n,  n = m + k - 1          (Toom-Cook, transposed)
 
+With a stride s, each phase of the taps meets one of the inputs: the transforms of the phases stand side by side, and
+n = s * (m - 1) + k.
+
 Points are 0, pairs of opposite numbers, whose rows share their even and odd parts, and infinity. Small integers and
 their inverses keep the numbers of B and A small, on which the error depends (Barabasz et al., arXiv:1803.10986).
 """
@@ -25,9 +28,36 @@ class Transform(NamedTuple):
     G: Matrix
 
 
+def products(m: int, k: int, stride: int) -> int:
+    """Of m outputs; and the inputs that these meet."""
+    return stride * (m - 1) + k
+
+
 @lru_cache(32)
-def transform(m: int, k: int) -> Transform:
-    """Of Lagrange's polynomials through the first m + k - 2 points and infinity; F(1, 1) is one product."""
+def transform(m: int, k: int, stride: int) -> Transform:
+    """Of a kernel at least as wide as the stride."""
+    n = products(m, k, stride)
+    rows_a: list[tuple[float, ...]] = [()] * m
+    rows_b, rows_g = [], []
+    for phase in range(min(stride, k)):
+        a, b, g = _of_one_phase(m, len(range(phase, k, stride)))
+        rows_a = [left + right for left, right in zip(rows_a, a, strict=True)]
+        rows_b += [_spread(row, phase, stride, n) for row in b]
+        rows_g += [_spread(row, phase, stride, k) for row in g]
+    return Transform(tuple(rows_a), tuple(rows_b), tuple(rows_g))
+
+
+def _spread(row: tuple[float, ...], phase: int, stride: int, size: int) -> tuple[float, ...]:
+    """The row where every ``stride``-th element of ``size``, from ``phase`` on, is one of its own."""
+    places = dict(zip(range(phase, size, stride), row, strict=True))
+    return tuple(places.get(i, 0.0) for i in range(size))
+
+
+def _of_one_phase(m: int, k: int) -> Transform:
+    """Of Lagrange's polynomials through the first m + k - 2 points and infinity; one tap meets each input alone."""
+    if k == 1:
+        identity = tuple(tuple(float(i == j) for j in range(m)) for i in range(m))
+        return Transform(identity, identity, ((1.0,),) * m)
     points = POINTS[: m + k - 2]
     rows_a = [[p**i for p in points] + [Fraction(i == m - 1)] for i in range(m)]
     rows_b = [[*_product([q for q in points if q != p]), Fraction(0)] for p in points]

@@ -56,12 +56,13 @@ def gather_rows(target: Any, source: Any, table: Any, terms: int, lanes: int) ->
 
 
 @emitted_by(emit.join_rows)
-def join_rows(target: Any, source: Any, count: int, phases: int, lanes: int) -> None:
-    """``target[i] = source[(i + skip) % phases, (i + skip) // phases]``, i < count.
+def join_rows(target: Any, source: Any, rows: int, count: int, phases: int, lanes: int) -> None:
+    """``target[i, j] = source[i, (j + skip) % phases, (j + skip) // phases]``, i < rows, j < count.
 
-    target: (flat, base); source: (flat, base, stride from phase to phase, skip), skip < phases.
+    target: (flat, base, row stride); source: (flat, base, row stride, stride from phase to phase, skip), skip < phases.
     """
-    (t_flat, t_base), (s_flat, s_base, s_phase, skip) = target, source
-    for i in range(count):
-        q, phase = divmod(i + skip, phases)
-        t_flat[t_base + i] = s_flat[s_base + phase * s_phase + q]
+    (t_flat, t_base, t_row), (s_flat, s_base, s_row, s_phase, skip) = target, source
+    for i in range(rows):
+        for j in range(count):
+            q, phase = divmod(j + skip, phases)
+            t_flat[t_base + i * t_row + j] = s_flat[s_base + i * s_row + phase * s_phase + q]

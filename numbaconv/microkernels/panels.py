@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from numbaconv.codegen.jit import inline
+from numbaconv.codegen.transforms import products
 from numbaconv.microkernels.winograd import channels_to_lanes, winograd_products, winograd_weights
 
 
@@ -18,13 +19,16 @@ def make_panel_width(nv: int) -> Callable[[int], int]:
     return inline(panel_width, nv)
 
 
-def make_transform_weights(mh: int, kh: int, mw: int, kw: int, lanes: int, channels: int) -> Callable[..., None]:
+def make_transform_weights(
+    mh: int, kh: int, mw: int, kw: int, stride: int, lanes: int, channels: int
+) -> Callable[..., None]:
     """``transform_weights(target, w, scratch, count, planes)`` of ``count`` input channels, for a vector of outputs.
 
     target: (flat, base, step from point to point, vectors of the panel) of ``U[point, plane, c, vector, lane]``, c
     padded with zeros to whole vectors; w: (flat, first weight, step between outputs, outputs left).
     ``channels`` at a time pass through ``scratch``.
     """
+    points = products(mh, kh, stride) * products(mw, kw, stride)
 
     def transform_weights(target: Any, w: Any, scratch: Any, count: int, planes: int) -> None:
         t_flat, t_base, t_point, width = target
@@ -39,15 +43,15 @@ def make_transform_weights(mh: int, kh: int, mw: int, kw: int, lanes: int, chann
                 for z in range(planes):
                     to = (t_flat, t_base + (z * padded + c + i) * width * lanes, t_point)
                     tap = (i * planes + z) * kh * kw
-                    winograd_weights(to, (scratch, tap * lanes), mh, kh, mw, kw, lanes)
-        for n in range((mh + kh - 1) * (mw + kw - 1)):
+                    winograd_weights(to, (scratch, tap * lanes), mh, kh, mw, kw, stride, lanes)
+        for n in range(points):
             for z in range(planes - 1):  # after the last plane nothing is read
                 for c in range(count, padded):
                     to = t_base + n * t_point + (z * padded + c) * width * lanes
                     for lane in range(lanes):
                         t_flat[to + lane] = 0
 
-    return inline(transform_weights, mh, kh, mw, kw, lanes, channels)
+    return inline(transform_weights, mh, kh, mw, kw, stride, lanes, channels)
 
 
 def make_multiply(mr: int, nv: int, lanes: int) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""Winograd's transforms of one tile of F(mh x mw, kh x kw), whose lanes are channels, and channels into lanes and back.
+"""Winograd's transforms of one tile of F(mh x mw, kh x kw), lanes being channels; and channels into lanes and back.
 
 U = G w G'        V = B d B'        y = b + A (sum_c U * V) A'        (Lavin & Gray, arXiv:1509.09308)
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from numbaconv.codegen import emit_winograd
 from numbaconv.codegen.emit import emitted_by
-from numbaconv.codegen.transforms import transform
+from numbaconv.codegen.transforms import products, transform
 
 
 @emitted_by(emit_winograd.channels_to_lanes)
@@ -42,20 +42,21 @@ def lanes_to_channels(target: Any, source: Any, count: int, channels: int, lanes
 
 
 @emitted_by(emit_winograd.winograd_input)
-def winograd_input(target: Any, source: Any, mh: int, kh: int, mw: int, kw: int, lanes: int) -> None:
+def winograd_input(target: Any, source: Any, mh: int, kh: int, mw: int, kw: int, stride: int, lanes: int) -> None:
     """``target[n] = (B d B')[n]``. target: (flat, base, stride of points); source: (flat, base, row, column stride)."""
     (t_flat, t_base, t_point), (s_flat, s_base, s_row, s_col) = target, source
-    d = _tile(s_flat, s_base, s_row, s_col, (mh + kh - 1, mw + kw - 1), lanes)
-    points = np.einsum("ai,bj,ijl->abl", transform(mh, kh).B, transform(mw, kw).B, d)
+    high, wide = transform(mh, kh, stride).B, transform(mw, kw, stride).B
+    d = _tile(s_flat, s_base, s_row, s_col, (len(high), len(wide)), lanes)
+    points = np.einsum("ai,bj,ijl->abl", high, wide, d)
     _tile(t_flat, t_base, t_point, 0, (points.shape[0] * points.shape[1], 1), lanes)[:] = points.reshape(-1, 1, lanes)
 
 
 @emitted_by(emit_winograd.winograd_weights)
-def winograd_weights(target: Any, source: Any, mh: int, kh: int, mw: int, kw: int, lanes: int) -> None:
+def winograd_weights(target: Any, source: Any, mh: int, kh: int, mw: int, kw: int, stride: int, lanes: int) -> None:
     """``target[n] = (G w G')[n]``. target: (flat, base, stride of points); source: (flat, base), taps one by one."""
     (t_flat, t_base, t_point), (s_flat, s_base) = target, source
     w = _tile(s_flat, s_base, kw * lanes, lanes, (kh, kw), lanes)
-    points = np.einsum("ai,bj,ijl->abl", transform(mh, kh).G, transform(mw, kw).G, w)
+    points = np.einsum("ai,bj,ijl->abl", transform(mh, kh, stride).G, transform(mw, kw, stride).G, w)
     _tile(t_flat, t_base, t_point, 0, (points.shape[0] * points.shape[1], 1), lanes)[:] = points.reshape(-1, 1, lanes)
 
 
@@ -76,7 +77,7 @@ def winograd_products(
 
 @emitted_by(emit_winograd.winograd_output)
 def winograd_output(
-    target: Any, source: Any, b: Any, check: Any, mh: int, kh: int, mw: int, kw: int, lanes: int
+    target: Any, source: Any, b: Any, check: Any, mh: int, kh: int, mw: int, kw: int, stride: int, lanes: int
 ) -> None:
     """``target[i, j] = b + (A m A')[i, j]``; ``check`` becomes NaN in lanes where one of them is not finite.
 
@@ -85,8 +86,9 @@ def winograd_output(
     (t_flat, t_base, t_row, t_col), (s_flat, s_base, s_point), (b_flat, b_base), (c_flat, c_base) = (
         target, source, b, check,
     )  # fmt: skip
-    m = _tile(s_flat, s_base, (mw + kw - 1) * s_point, s_point, (mh + kh - 1, mw + kw - 1), lanes)
-    y = np.einsum("ai,bj,ijl->abl", transform(mh, kh).A, transform(mw, kw).A, m) + b_flat[b_base : b_base + lanes]
+    high, wide, n = transform(mh, kh, stride).A, transform(mw, kw, stride).A, products(mw, kw, stride)
+    m = _tile(s_flat, s_base, n * s_point, s_point, (products(mh, kh, stride), n), lanes)
+    y = np.einsum("ai,bj,ijl->abl", high, wide, m) + b_flat[b_base : b_base + lanes]
     _tile(t_flat, t_base, t_row, t_col, (mh, mw), lanes)[:] = y
     c_flat[c_base : c_base + lanes] += y.sum((0, 1)) * 0
 

@@ -271,8 +271,9 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                     sums, sums_at = (scratch, g.pending) if g.staged else (y, y_at)
                     columns = min(g.block_cols * g.step_w, g.full_w - col * g.step_w)
                     join_rows(
-                        (sums, sums_at),
-                        (scratch, g.out + i * g.out_row + line * g.row_vectors * lanes, g.out_phase, 0),
+                        (sums, sums_at, 0),
+                        (scratch, g.out + i * g.out_row + line * g.row_vectors * lanes, 0, g.out_phase, 0),
+                        1,
                         columns,
                         g.step_w,
                         lanes,

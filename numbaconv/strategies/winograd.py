@@ -2,10 +2,10 @@
 
     U = G w G'      V = B d B'      M[n, tile, o] = sum_c V[n, tile, c] * U[n, c, o]      y = b + A M A'
 
-Tiles of (mh + kh - 1) x (mw + kw - 1) inputs overlap and give mh x mw outputs each; `blocking.tiles` says which there
+Tiles of inputs overlap and give mh x mw outputs each; `blocking.tiles` says which there
 are. The lanes of a vector are channels, so a tile may lie anywhere: with a dilation, its inputs and outputs are that
 far apart. A kernel of depth adds its planes to the channels. Weights are transformed in the plan; in a plain call, each
-task transforms those it needs, a panel at a time.
+task transforms those it needs, a panel at a time. Of a transposed problem, the phases are output channels.
 
 Accuracy: `docs/accuracy.md`, by variant and channels. Direct summation's own a-priori bound is (K + 2) / 2 times
 eps * (|x| conv |w| + |b|) for K terms; a variant is taken only where every output, also at the border, has as many
@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import ceil, inf
+from math import ceil, inf, prod
 from typing import Any
 
 import numpy as np
 
-from numbaconv.blocking import tiled
+from numbaconv.blocking import subpixels, tiled
 from numbaconv.blocking.border import Border
 from numbaconv.blocking.tiles import (
     CHANNELS,
@@ -40,6 +40,7 @@ from numbaconv.blocking.tiles import (
 )
 from numbaconv.codegen import launch
 from numbaconv.codegen.jit import RangeKernel, inline
+from numbaconv.codegen.transforms import products
 from numbaconv.machine import Machine
 from numbaconv.microkernels import border as ends
 from numbaconv.microkernels import finish as ending
@@ -47,9 +48,14 @@ from numbaconv.microkernels.border import extended_row
 from numbaconv.microkernels.pack import copy_rows
 from numbaconv.microkernels.panels import make_multiply, make_panel_width, make_transform_weights
 from numbaconv.microkernels.tile import Tile
+from numbaconv.microkernels.weave import GEOMETRY as WEAVE_GEOMETRY
+from numbaconv.microkernels.weave import make_weave
 from numbaconv.microkernels.winograd import channels_to_lanes, lanes_to_channels, winograd_input, winograd_output
 from numbaconv.problem import ConvProblem
 from numbaconv.strategy import Plan, PlanChild, Strategy
+
+# Pixels for which phases are put in order for one call: some 4 ns a weight, and half the products are saved (Zen 4).
+ENOUGH = 400
 
 
 class Winograd(Strategy):
@@ -58,42 +64,77 @@ class Winograd(Strategy):
     sums_directly = False
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
-        problem = problem.folded(kernels=True)  # tiles of a 3x1 kernel may lie anywhere in long rows
-        if problem.stride != (1, 1, 1):
-            return f"its tiles need stride 1, not {problem.stride}"
-        known = of_kernel(problem)
-        if not known:
-            return f"it has no transform of {problem.kernel[1]}x{problem.kernel[2]} kernels"
-        refusal = tiled.why_not(problem, packs=True)
+        inner = _over_tiles(problem)
+        refusal = _why_not_phases(problem, machine) or tiled.why_not(inner, packs=True)
         if refusal is not None:
             return refusal
-        terms, fewest = fewest_terms(problem), min(variant.fewest for variant in known)
+        known = of_kernel(inner)
+        if not known:
+            kernel, stride = ("x".join(map(str, sizes[1:])) for sizes in (inner.kernel, inner.stride))
+            return f"it has no transform of {kernel} kernels of stride {stride}"
+        if max(inner.stride[1:]) > 1 and inner.dilation[1:] != (1, 1):
+            return f"its tiles of a stride have no dilation, not {inner.dilation}"
+        terms, fewest = _fewest_terms(problem, inner), min(variant.fewest for variant in known)
         if terms < fewest:
             return f"its error is that of a sum of {fewest} terms or more, and an output at the border has {terms}"
-        if fastest(problem, machine, accurate(problem), raw=False) is None:
-            return f"a row of its tiles, {problem.dilation[2]} apart, is too long for the scratch of a thread"
+        if fastest(inner, machine, accurate(inner, terms), raw=False) is None:
+            return f"a row of its tiles, {inner.dilation[2]} apart, is too long for the scratch of a thread"
         return None
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
-        problem = problem.folded(kernels=True)
-        blocks = fastest(problem, machine, accurate(problem), raw=False)
-        return inf if blocks is None else blocks.seconds(problem, machine, Tile.of(machine, problem.dtype))
+        inner = _over_tiles(problem)
+        blocks = fastest(inner, machine, accurate(inner, _fewest_terms(problem, inner)), raw=False)
+        if blocks is None:
+            return inf
+        seconds = blocks.seconds(inner, machine, Tile.of(machine, problem.dtype))
+        if problem.input_dilation == (1, 1, 1):
+            return seconds
+        return seconds + subpixels.join_seconds(problem, machine, prod(problem.out_size[:2]) * blocks.col_blocks)
 
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
-        problem = problem.folded(kernels=True)
-        return WinogradPlan.of(problem, machine, accurate(problem), plan_child(problem, self.name))
+        inner = _over_tiles(problem)
+        variants = accurate(inner, _fewest_terms(problem, inner))
+        return WinogradPlan.of(problem, machine, variants, plan_child(problem, self.name))
+
+
+def _over_tiles(problem: ConvProblem) -> ConvProblem:
+    """The ordinary problem that the tiles compute; those of a 3x1 kernel may lie anywhere in long rows."""
+    if problem.input_dilation == (1, 1, 1):
+        return problem.folded(kernels=True)
+    return subpixels.ordinary(problem)
+
+
+def _why_not_phases(problem: ConvProblem, machine: Machine) -> str | None:
+    """What a transposed problem is refused for; the phases of a row of outputs must be lanes of one vector."""
+    if problem.input_dilation == (1, 1, 1):
+        return None
+    phases, channels = problem.input_dilation, problem.out_channels // problem.groups
+    lanes = Tile.of(machine, problem.dtype).lanes
+    if lanes % phases[2] and channels * prod(phases) > lanes:
+        return f"{channels} channels of {phases} phases each do not fall into whole vectors of {lanes}"
+    return subpixels.why_not(problem)
+
+
+def _fewest_terms(problem: ConvProblem, inner: ConvProblem) -> int:
+    """Those of the phase that has fewest."""
+    if problem.input_dilation == (1, 1, 1):
+        return fewest_terms(inner)
+    whole = [k // s for k, s in zip(problem.kernel, problem.input_dilation, strict=True)]
+    return fewest_terms(inner) * prod(whole) // inner.taps
 
 
 @dataclass(frozen=True)
-class Transformed:
-    """Weights of a prepared plan: transformed; and as they were, for a call that must be done again."""
+class Weights:
+    """Transformed, by a plan, or as they are; and in the order of the problem, to do a call again."""
 
-    flat: np.ndarray
+    flat: np.ndarray | None  # None: all is left to direct summation
+    packed: bool
     raw: np.ndarray
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WinogradPlan(Plan):
+    inner: ConvProblem  # over tiles
     tile: Tile
     blocks: TileBlocks
     raw_blocks: TileBlocks | None  # of a call whose weights are not prepared
@@ -106,62 +147,68 @@ class WinogradPlan(Plan):
     @classmethod
     def of(cls, problem: ConvProblem, machine: Machine, variants: Sequence[Variant], direct: Plan) -> WinogradPlan:
         """With the fastest of ``variants``, accurate enough or not."""
-        packed, raw = (fastest(problem, machine, variants, raw) for raw in (False, True))
+        inner = _over_tiles(problem)
+        packed, raw = (fastest(inner, machine, variants, raw) for raw in (False, True))
         if packed is None:
             raise ValueError(f"no block of {problem} fits the scratch of a thread")
-        return cls(problem, Winograd.name, Tile.of(machine, problem.dtype), packed, raw, direct)
+        return cls(problem, Winograd.name, inner, Tile.of(machine, problem.dtype), packed, raw, direct)
+
+    @property
+    def weaves(self) -> bool:
+        """Whether its channels are phases, to be put side by side."""
+        return self.problem.input_dilation != (1, 1, 1)
 
     def _work(self, blocks: TileBlocks) -> launch.Work:
-        p, tile, variant = self.problem, self.tile, blocks.variant
+        p, tile, variant = self.inner, self.tile, blocks.variant
         layout, (high, wide) = Layout.of(p, blocks, tile), axes(p, variant)
         points, products, out, panel, bias, size = layout.places(variant.points)
         stops = (  # the last tiles reach beyond the last outputs
-            p.out_size[0] + (p.kernel[0] - 1) * p.dilation[0],
-            (high.total - 1) + (high.total - 1) // high.d * (variant.mh - 1) * high.d
-            + (variant.mh + variant.kh - 2) * high.d + 1,
-            (blocks.col_blocks - 1) * blocks.cols * variant.mw + layout.width,
+            (p.out_size[0] - 1) * p.stride[0] + (p.kernel[0] - 1) * p.dilation[0] + 1,
+            high.start(high.total - 1) * variant.strides[0] + (variant.inputs[0] - 1) * high.d + 1,
+            (blocks.col_blocks - 1) * blocks.cols * variant.mw * variant.stride + layout.width,
         )  # fmt: skip
         depth, down, along = (stop - lo for stop, (lo, _) in zip(stops, p.padding, strict=True))
         border = Border(p, (depth, down, along))
         moves = p.reorders or bool(p.tail and p.tail.moves)
-        staged, pitch = size + tile.lanes * layout.out_width * moves, layout.width + tile.lanes
+        pending, woven = size, size + tile.lanes * layout.out_width * (moves or self.weaves)
+        staged = woven + (layout.out_width * self.problem.input_dilation[2] + tile.lanes) * (moves and self.weaves)
+        size, pitch = staged, layout.width + tile.lanes
         g = KERNEL.geometry(
             **self._weights(blocks), groups=p.groups, raw=int(blocks.raw),
             in_d=p.in_size[0], in_h=p.in_size[1], in_w=p.in_size[2],
             out_d=p.out_size[0], out_h=p.out_size[1], out_w=p.out_size[2],
-            dilation_d=p.dilation[0], dilation_h=high.d, dilation_w=wide.d,
+            stride_d=p.stride[0], dilation_d=p.dilation[0], dilation_h=high.d, dilation_w=wide.d,
             pad_d=p.padding[0][0], pad_h=p.padding[1][0], pad_w=p.padding[2][0],
             tile_rows=high.total, tile_cols=wide.total, block_rows=blocks.rows, block_cols=blocks.cols,
             row_blocks=blocks.row_blocks, col_blocks=blocks.col_blocks, chunks=blocks.chunks,
             slots=layout.slots, slot_step=layout.slot_step, width=layout.width, out_width=layout.out_width,
             term_row=layout.term_row, point=layout.point, product=layout.product,
             points=points, products=products, out=out, panel=panel, panel_point=layout.panel, bias=bias,
-            told=p.out_channels, staged_rows=staged, staged_pitch=pitch, **border.words(0),
-            **ending.words(p.tail, p.dtype, size, p.reorders), **ending.order_words(p),
+            told=p.out_channels, staged_rows=staged, staged_pitch=pitch, woven=woven, **border.words(0),
+            **subpixels.words(self.problem),
+            **ending.words(p.tail, p.dtype, pending, p.reorders), **ending.order_words(self.problem),
         )  # fmt: skip
-        if moves:
-            size += tile.lanes * layout.out_width
         if border.is_needed:
             size += tile.lanes * pitch
         macs = p.macs * variant.points // (variant.mh * variant.mw * variant.kh * variant.kw)
-        constants = (*variant.sizes, tile.mr, tile.nv, tile.lanes)
+        constants = (*variant.sizes, self.weaves, tile.mr, tile.nv, tile.lanes)
         return launch.Work(KERNEL, p.dtype, constants, blocks.tasks(p), macs, size, border.table(), g)
 
     def _weights(self, blocks: TileBlocks) -> dict[str, int]:
         """The geometry words that both kernels read."""
-        p = self.problem
+        p = self.inner
         return {
             "group_in": p.in_channels // p.groups, "group_out": p.out_channels // p.groups, "planes": p.kernel[0],
             "block_channels": blocks.channels, "chunk": blocks.chunk,
         }  # fmt: skip
 
-    def pack(self, weight: np.ndarray) -> Transformed:
+    def pack(self, weight: np.ndarray) -> Weights:
         """``U[group, chunk, block of channels, point, panel, plane, c, vector of the panel, lane]``.
 
         A task reads its part from end to end. Channels are padded to whole vectors.
         """
-        p, lanes, variant = self.problem, self.tile.lanes, self.blocks.variant
-        raw = np.ascontiguousarray(weight)
+        p, lanes, variant = self.inner, self.tile.lanes, self.blocks.variant
+        taps = np.ascontiguousarray(self._ordinary(weight))
         vectors, padded = (ceil(n / p.groups / lanes) for n in (p.out_channels, p.in_channels))
         flat = np.empty(variant.points * p.groups * vectors * padded * lanes * lanes * p.kernel[0], p.dtype)
         none = np.zeros(1, p.dtype)
@@ -171,32 +218,37 @@ class WinogradPlan(Plan):
         work = launch.Work(
             WEIGHTS, p.dtype, constants, p.groups * vectors, flat.size, scratch, np.zeros(1, np.int64), g
         )
-        work.run(raw, none, none, flat, launch.get_num_threads())
-        return Transformed(flat, raw)
+        work.run(taps, none, none, flat, launch.get_num_threads())
+        return Weights(flat, True, weight.copy() if self.weaves else taps)
 
-    def borrow(self, weight: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(weight)
+    def borrow(self, weight: np.ndarray) -> Weights:
+        if self.raw_blocks is None or (self.weaves and self.inner.batch * self.inner.pixels < ENOUGH):
+            return Weights(None, False, weight)
+        taps = np.ascontiguousarray(self._ordinary(weight))
+        return Weights(taps, False, weight if self.weaves else taps)
+
+    def _ordinary(self, weight: np.ndarray) -> np.ndarray:
+        return subpixels.phase_weights(self.problem, weight) if self.weaves else weight
 
     def run(
-        self, x: np.ndarray, weight: Transformed | np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int,
+        self, x: np.ndarray, weight: Weights, bias: np.ndarray | None, y: np.ndarray, threads: int,
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        packed = isinstance(weight, Transformed)
-        raw, blocks = (weight.raw, self.blocks) if isinstance(weight, Transformed) else (weight, self.raw_blocks)
-        if blocks is not None:
-            work = self.works.get(packed)
+        if weight.flat is not None:
+            work = self.works.get(weight.packed)
             if work is None:
-                work = self.works[packed] = self._work(blocks)
+                raw = self.raw_blocks or self.blocks
+                work = self.works[weight.packed] = self._work(self.blocks if weight.packed else raw)
             # One element more than the bias: a task whose outputs are not all finite writes 1 there.
-            told = np.zeros(self.problem.out_channels + 1, self.problem.dtype)
+            told = np.zeros(self.inner.out_channels + 1, self.problem.dtype)
             if bias is not None:
-                told[:-1] = bias
+                told[:-1] = np.repeat(bias, self.inner.out_channels // self.problem.out_channels)
             if residual is not None and np.may_share_memory(residual, y):  # it is read once more if all is done again
                 residual = residual.copy()
-            work.run(x, weight.flat if isinstance(weight, Transformed) else raw, told, y, threads, residual)
+            work.run(x, weight.flat, told, y, threads, residual)
             if not told[-1]:
                 return
-        self.direct.run(x, self.direct.borrow(raw), bias, y, threads, residual)
+        self.direct.run(x, self.direct.borrow(weight.raw), bias, y, threads, residual)
 
     def __str__(self) -> str:
         return f"({self.strategy} {self.tile} {self.blocks} {self.direct})"
@@ -223,10 +275,10 @@ def make_place(points: int, nv: int, lanes: int) -> Callable[..., Any]:
     return inline(place, points, nv, lanes)
 
 
-def make_weights(mh: int, kh: int, mw: int, kw: int, nv: int, lanes: int) -> Callable[..., None]:
+def make_weights(mh: int, kh: int, mw: int, kw: int, stride: int, nv: int, lanes: int) -> Callable[..., None]:
     """A task is one vector of output channels of a group; x are the weights, y the transformed ones."""
-    place = make_place((mh + kh - 1) * (mw + kw - 1), nv, lanes)
-    transform_weights = make_transform_weights(mh, kh, mw, kw, lanes, CHANNELS)
+    place = make_place(products(mh, kh, stride) * products(mw, kw, stride), nv, lanes)
+    transform_weights = make_transform_weights(mh, kh, mw, kw, stride, lanes, CHANNELS)
 
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
         terms = g.group_in * g.planes * kh * kw
@@ -242,8 +294,8 @@ def make_weights(mh: int, kh: int, mw: int, kw: int, nv: int, lanes: int) -> Cal
     return tasks
 
 
-def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
-    ah = mh + kh - 1
+def make_fill(mh: int, kh: int, stride: int, lanes: int) -> Callable[..., None]:
+    ah, down = products(mh, kh, stride), stride if kh > 1 else 1
 
     def stage(scratch: Any, x: Any, at: int, place: Any, channels: int, table: Any, g: Any) -> None:
         """A row of a vector of channels, its border and conversion done."""
@@ -287,8 +339,8 @@ def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
             d = depth + z * g.dilation_d
             for i in range(lines):
                 line = row + i
-                top = line + line // g.dilation_h * (mh - 1) * g.dilation_h - g.pad_h
-                shared = kh - 1 if i > 0 and g.slot_step < ah else 0
+                top = (line + line // g.dilation_h * (mh - 1) * g.dilation_h) * down - g.pad_h
+                shared = kh - down if i > 0 and g.slot_step < ah else 0
                 for a in range(shared, ah):
                     h = top + a * g.dilation_h
                     inside, plane = (-left, g.in_w - left), d
@@ -312,10 +364,10 @@ def make_fill(mh: int, kh: int, lanes: int) -> Callable[..., None]:
                         columns(halo, to, x, source, 0, min(inside[0], g.width), left, channels, table, g)
                         columns(halo, to, x, source, max(inside[1], 0), g.width, left, channels, table, g)
 
-    return inline(fill, mh, kh, lanes)
+    return inline(fill, mh, kh, stride, lanes)
 
 
-def make_transform(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[..., None]:
+def make_transform(mh: int, kh: int, mw: int, kw: int, stride: int, lanes: int) -> Callable[..., None]:
     def transform(scratch: Any, c: int, padded: int, lines: int, cols: int, g: Any) -> None:
         """The points of all tiles of a block, for the vector of channels from ``c`` on; planes lie ``padded`` apart."""
         for z in range(g.planes):
@@ -323,11 +375,11 @@ def make_transform(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[.
                 slot = (z * g.slots + i * g.slot_step) * g.width
                 term = g.points + i * cols * g.term_row + z * padded + c
                 for j in range(cols):
-                    left = j + j // g.dilation_w * (mw - 1) * g.dilation_w
+                    left = (j + j // g.dilation_w * (mw - 1) * g.dilation_w) * stride
                     source = (scratch, (slot + left) * lanes, g.width * lanes, g.dilation_w * lanes)
-                    winograd_input((scratch, term + j * g.term_row, g.point), source, mh, kh, mw, kw, lanes)
+                    winograd_input((scratch, term + j * g.term_row, g.point), source, mh, kh, mw, kw, stride, lanes)
 
-    return inline(transform, mh, kh, mw, kw, lanes)
+    return inline(transform, mh, kh, mw, kw, stride, lanes)
 
 
 def make_ends(lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
@@ -348,29 +400,53 @@ def make_ends(lanes: int) -> tuple[Callable[..., None], Callable[..., None]]:
     return inline(begin, lanes), inline(tell, lanes)
 
 
-def make_finish(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[..., None]:
+def make_put(lanes: int) -> Callable[..., None]:
     place = ending.make_place(lanes)
 
     def put(
-        y: Any, y_at: int, source: int, scratch: Any, r: Any, channels: int, count: int, channel: int, g: Any
+        y: Any, row: Any, scratch: Any, r: Any, block: Any, channels: int, image: int, channel: int, g: Any
     ) -> None:
-        """A row of outputs, channels in lanes, into a result of another order."""
-        if g.y_c == 1 and g.finish and g.turned >= 0:
+        """A row of outputs, channels in lanes, of ``block`` = (depth, row, column, columns), to its place."""
+        (_, source), (depth, h, left, count) = row, block
+        y_at = image * g.y_n + channel * g.y_c + depth * g.y_d + h * g.y_h + left * g.y_w
+        if not g.reorders:
+            to = (scratch, g.pending, g.out_width) if g.staged else (y, y_at, g.y_c)
+            lanes_to_channels(to, row, count, channels, lanes)
+            if g.finish:
+                ending.finish((y, y_at, g.y_c, 0), (to[0], to[1], to[2], 0), r, (channels, 1, count), channel, g)
+        elif g.y_c == 1 and g.finish and g.turned >= 0:
             ending.finish((y, y_at, 0, g.y_w), (scratch, source, 0, lanes), r, (1, count, channels), channel, g)
         elif g.y_c == 1 and not g.finish and channels == lanes:
             copy_rows((y, y_at, g.y_w), (scratch, source, lanes), count, (0, lanes), lanes, lanes)
         else:
-            lanes_to_channels((scratch, g.pending, g.out_width), (scratch, source), count, channels, lanes)
+            lanes_to_channels((scratch, g.pending, g.out_width), row, count, channels, lanes)
             place(y, y_at, (scratch, g.pending, g.out_width, 0), r, (channels, 1, count), channel, g)
 
-    put = inline(put, lanes)
+    return inline(put, lanes)
 
-    def finish(y: Any, y_at: int, scratch: Any, r: Any, block: Any, o: int, rows: int, channel: int, g: Any) -> None:
-        """The outputs of a block = (row, lines, left, cols) for the vector of output channels from ``o`` on."""
-        row, lines, left, cols = block
-        here = min(lanes, rows - o)
+
+def make_put_phases(lanes: int) -> Callable[..., None]:
+    weave = make_weave(lanes)
+
+    def put(
+        y: Any, row: Any, scratch: Any, r: Any, block: Any, channels: int, image: int, channel: int, g: Any
+    ) -> None:
+        """As that of `make_put`, where the channels are phases."""
+        depth, h, left, count = block
+        lanes_to_channels((scratch, g.pending, g.out_width), row, count, channels, lanes)
+        sums = (scratch, g.pending, g.out_width, g.woven)
+        weave(y, sums, r, image, (channel, channels), ((depth * g.out_h + h) * g.out_w + left, count), g)
+
+    return inline(put, lanes)
+
+
+def make_finish(mh: int, kh: int, mw: int, kw: int, stride: int, weaves: bool, lanes: int) -> Callable[..., None]:
+    put = make_put_phases(lanes) if weaves else make_put(lanes)
+
+    def finish(y: Any, scratch: Any, r: Any, block: Any, o: int, rows: int, image: int, channel: int, g: Any) -> None:
+        """The outputs of a block = (depth, row, lines, left, cols) for the vector of channels from ``o`` on."""
+        depth, row, lines, left, cols = block
         pitch = (rows + lanes - 1) // lanes * lanes
-        plane = g.out_d * g.out_h * g.out_w
         count = min(g.out_w - left, (cols + g.dilation_w - 1) // g.dilation_w * g.dilation_w * mw)
         for i in range(lines):
             for j in range(cols):
@@ -380,32 +456,26 @@ def make_finish(mh: int, kh: int, mw: int, kw: int, lanes: int) -> Callable[...,
                     (scratch, g.products + (i * cols + j) * pitch + o, g.product),
                     (scratch, g.bias + o),
                     (scratch, g.bias + g.chunk),
-                    mh, kh, mw, kw, lanes,
+                    mh, kh, mw, kw, stride, lanes,
                 )  # fmt: skip
             line = row + i
             for n in range(mh):
                 h = line + line // g.dilation_h * (mh - 1) * g.dilation_h + n * g.dilation_h
                 if h < g.out_h:
                     source = (scratch, g.out + n * g.out_width * lanes)
-                    if g.reorders:
-                        put(y, y_at + h * g.y_h + left * g.y_w, source[1], scratch, r, here, count, channel, g)
-                        continue
-                    at = y_at + h * g.out_w + left
-                    to = (scratch, g.pending, g.out_width) if g.staged else (y, at, plane)
-                    lanes_to_channels(to, source, count, rows - o, lanes)
-                    if g.finish:
-                        ending.finish((y, at, plane, 0), (to[0], to[1], to[2], 0), r, (here, 1, count),
-                                      channel, g)  # fmt: skip
+                    put(y, source, scratch, r, (depth, h, left, count), min(lanes, rows - o), image, channel, g)
 
-    return inline(finish, mh, kh, mw, kw, lanes)
+    return inline(finish, mh, kh, mw, kw, stride, weaves, lanes)
 
 
-def make_tasks(mh: int, kh: int, mw: int, kw: int, mr: int, nv: int, lanes: int) -> Callable[..., None]:
-    points = (mh + kh - 1) * (mw + kw - 1)
+def make_tasks(
+    mh: int, kh: int, mw: int, kw: int, stride: int, weaves: bool, mr: int, nv: int, lanes: int
+) -> Callable[..., None]:
+    points = products(mh, kh, stride) * products(mw, kw, stride)
     place, panel_width, multiply = make_place(points, nv, lanes), make_panel_width(nv), make_multiply(mr, nv, lanes)
-    transform_weights = make_transform_weights(mh, kh, mw, kw, lanes, CHANNELS)
-    fill, transform = make_fill(mh, kh, lanes), make_transform(mh, kh, mw, kw, lanes)
-    finish, (begin, tell) = make_finish(mh, kh, mw, kw, lanes), make_ends(lanes)
+    transform_weights = make_transform_weights(mh, kh, mw, kw, stride, lanes, CHANNELS)
+    fill, transform = make_fill(mh, kh, stride, lanes), make_transform(mh, kh, mw, kw, stride, lanes)
+    finish, (begin, tell) = make_finish(mh, kh, mw, kw, stride, weaves, lanes), make_ends(lanes)
 
     def prepare(scratch: Any, w: Any, o: int, left: int, width: int, c: int, channels: int, point: int, g: Any) -> None:
         """A panel of transformed weights for ``width`` vectors of outputs from ``o`` on, ``left`` of them in w."""
@@ -415,15 +485,15 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, mr: int, nv: int, lanes: int)
             transform_weights((scratch, g.panel + v * lanes, point, width), (w, first, terms, left - v * lanes),
                               scratch, channels, g.planes)  # fmt: skip
 
-    prepare = inline(prepare, mh, kh, mw, kw, lanes)
+    prepare = inline(prepare, mh, kh, mw, kw, stride, lanes)
 
     def tasks(lo: int, hi: int, scratch: Any, x: Any, w: Any, b: Any, y: Any, r: Any, table: Any, g: Any) -> None:
         for task in range(lo, hi):
             rest, col_block = divmod(task, g.col_blocks)
             rest, row_block = divmod(rest, g.row_blocks)
             rest, depth = divmod(rest, g.out_d)
-            channel, chunk = divmod(rest, g.chunks)
-            image, group = divmod(channel, g.groups)
+            rest, chunk = divmod(rest, g.chunks)
+            image, group = divmod(rest, g.groups)
             m = chunk * g.chunk
             row, col = row_block * g.block_rows, col_block * g.block_cols
             lines, cols = min(g.block_rows, g.tile_rows - row), min(g.block_cols, g.tile_cols - col)
@@ -434,7 +504,16 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, mr: int, nv: int, lanes: int)
                 padded = (channels + lanes - 1) // lanes * lanes
                 for lane in range(0, channels, lanes):
                     at = image * g.x_n + (group * g.group_in + c + lane) * g.x_c
-                    fill(scratch, x, at, (depth - g.pad_d, row, col * mw - g.pad_w), lines, channels - lane, table, g)
+                    fill(
+                        scratch,
+                        x,
+                        at,
+                        (depth * g.stride_d - g.pad_d, row, col * mw * stride - g.pad_w),
+                        lines,
+                        channels - lane,
+                        table,
+                        g,
+                    )
                     transform(scratch, lane, padded, lines, cols, g)
                 weights, w_at, w_point = w, 0, 0
                 if not g.raw:
@@ -465,8 +544,8 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, mr: int, nv: int, lanes: int)
                     start = stop
             begin(scratch, b, group * g.group_out + m, rows, g)
             for o in range(0, rows, lanes):
-                y_at = image * g.y_n + (group * g.group_out + m + o) * g.y_c + depth * g.y_d
-                finish(y, y_at, scratch, r, (row, lines, col * mw, cols), o, rows, group * g.group_out + m + o, g)
+                channel = group * g.group_out + m + o
+                finish(y, scratch, r, (depth, row, lines, col * mw, cols), o, rows, image, channel, g)
             tell(scratch, b, g)
 
     return tasks
@@ -475,10 +554,10 @@ def make_tasks(mh: int, kh: int, mw: int, kw: int, mr: int, nv: int, lanes: int)
 KERNEL = RangeKernel(
     "winograd",
     make_tasks,
-    "groups raw group_in group_out planes block_channels chunk in_d in_h in_w out_d out_h out_w dilation_d dilation_h "
-    "dilation_w pad_d pad_h pad_w tile_rows tile_cols block_rows block_cols row_blocks col_blocks chunks slots "
-    "slot_step width out_width term_row point product points products out panel panel_point "
-    f"bias told staged_rows staged_pitch {ends.GEOMETRY} {ending.GEOMETRY} {ending.ORDER}",
+    "groups raw group_in group_out planes block_channels chunk in_d in_h in_w out_d out_h out_w stride_d dilation_d "
+    "dilation_h dilation_w pad_d pad_h pad_w tile_rows tile_cols block_rows block_cols row_blocks col_blocks chunks "
+    "slots slot_step width out_width term_row point product points products out panel panel_point "
+    f"bias told staged_rows staged_pitch woven {WEAVE_GEOMETRY} {ends.GEOMETRY} {ending.GEOMETRY} {ending.ORDER}",
 )
 WEIGHTS = RangeKernel("winograd-weights", make_weights, "group_in group_out planes block_channels chunk vectors")
 STRATEGY = Winograd()
