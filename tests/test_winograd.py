@@ -117,7 +117,9 @@ def test_transforms_of_a_tile(sizes, dtype):
 
     def call(target, source, out, check):
         winograd_input((target, 5, 2 * lanes), (source, 1, 12 * lanes, lanes), mh, kh, mw, kw, stride, lanes)
-        winograd_weights((target, 5 + lanes, 2 * lanes), (source, 3), mh, kh, mw, kw, stride, lanes)
+        winograd_weights(
+            (target, 5 + lanes, 2 * lanes), (source, 3 + kh * kw * lanes, -lanes), mh, kh, mw, kw, stride, lanes
+        )
         winograd_output(
             (out, 2, 8 * lanes, lanes), (target, 5, 2 * lanes), (source, 9), (check, 1), mh, kh, mw, kw, stride, lanes
         )
