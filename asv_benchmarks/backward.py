@@ -1,10 +1,11 @@
-"""How fast are gradients? Input and weights of each layer, apart, and all three together."""
+"""How fast are gradients? Input and weights of each layer, apart, all three together, and beside PyTorch's."""
 
 import numpy as np
 
 import numbaconv
 
 from .cases import LAYERS, THREADS, Suite, arrays, geometry, plan
+from .engines import as_layer
 
 # The forward layers, and those of the transposed ones.
 NAMES = [name for name, layer in LAYERS.items() if layer[0].startswith("conv2d") or layer[0].startswith("conv_tr")]
@@ -29,6 +30,25 @@ class Gradients(Suite):
 
     def time_gradient(self, layer, of):
         self.call()
+
+
+class OverTorch(Suite):
+    """PyTorch's time for the gradients of input and weights over ours; one thread, as the goal of 1.5 is."""
+
+    param_names = ["layer"]
+    params = [NAMES]
+    unit = "times"
+
+    def track_ratio(self, layer):
+        try:
+            import torch  # noqa: F401
+
+            from numbaconv.bench import backward
+        except ImportError:  # or a version of the library from before it
+            return float("nan")
+        x, w, _ = arrays(layer)
+        times, _ = backward.measure(as_layer(layer), x, w, 1, 0.5)
+        return times[backward.THEIRS].best / times[backward.OURS].best
 
 
 def gradient(layer, of):

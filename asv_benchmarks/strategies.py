@@ -7,8 +7,8 @@ from .cases import LAYERS, Suite, arrays, plan
 # A literal, as parameters must not depend on the installed version; tests/test_benchmarks.py compares it with NAMES.
 STRATEGIES = [
     "trimmed", "winograd", "fft", "groupwise", "depthwise", "channelwise", "mirrored", "direct", "dot", "im2col",
-    "pointwise", "spread", "subpixel", "transposed", "exchanged", "reduction", "kernelwise", "split", "integers",
-    "generic",
+    "pointwise", "spread", "subpixel", "transposed", "exchanged", "reduction", "kernelwise", "pixelwise", "split",
+    "integers", "generic",
 ]  # fmt: skip
 SLOW = 100_000_000  # `generic` is the last resort: on larger layers its time says nothing and takes minutes
 

@@ -411,7 +411,7 @@ def conv_backward(
     geometry: tuple[Any, ...] = (stride, padding, dilation, groups)
     if transposed:
         geometry = (stride, padding, output_padding, groups, dilation)
-    elif np.asarray(output_padding).any():
+    elif (type(output_padding) is not int or output_padding) and np.asarray(output_padding).any():
         raise ValueError(f"output_padding is for transposed=True, else 0; got {output_padding!r}")
     dtype = promoted(promoted(data.dtype, kernel.dtype), dy.dtype, ("x and weight", "grad_output"))
     problem = _problem(rank, bool(transposed), data.shape, kernel.shape, dy.shape, dtype, geometry, layout)

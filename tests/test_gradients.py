@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tolerance import assert_close
 
 import numbaconv
+from numbaconv import machine, planner
 from numbaconv.problem import ConvProblem
 
 
@@ -126,6 +127,14 @@ def test_integers_that_do_not_fit():
             numbaconv.conv_backward(dy, x, w, output_mask=mask)
 
 
+@pytest.mark.parametrize(("outputs", "inputs", "cut"), [(24, 72, "o24 c72"), (144, 24, "c24 o144")], ids=str)
+def test_the_operand_that_fills_vectors_is_in_the_lanes(outputs, inputs, cut):
+    """Of a 1x1 kernel either may be; 24 channels fill one vector and a half, of two."""
+    avx512 = machine.Machine(1, vector_bytes=64, registers=32)
+    problem = ConvProblem.of(2, (1, inputs, 56, 56), (outputs, inputs, 1, 1), "float32").folded().weight_gradient()
+    assert cut in str(planner.plan(problem, "reduction", machine=avx512))
+
+
 def test_nothing_to_sum():
     dw = numbaconv.conv2d_weight(np.ones((0, 3, 5, 6)), (4, 3, 3, 3), np.ones((0, 4, 3, 4)))
     np.testing.assert_array_equal(dw, np.zeros((4, 3, 3, 3)))
@@ -160,6 +169,7 @@ WRONG = {
     "groups": ({"groups": 4}, ValueError, "groups"),
     "strategy": ({"strategy": "fastest"}, ValueError, "fastest"),
     "keyword": ({"bias": 1}, TypeError, "bias"),
+    "out_dtype": ({"out_dtype": "int32"}, TypeError, "'out_dtype'; accepted are .*out"),
     "threads": ({"num_threads": 0}, ValueError, "num_threads"),
 }
 

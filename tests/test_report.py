@@ -8,10 +8,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import numbaconv
 from numbaconv import cli
-from numbaconv.bench import figures, layers, reach, report, tables, worker
+from numbaconv.bench import backward, figures, layers, reach, report, tables, worker
 from numbaconv.bench.ceiling import Ceiling
 from numbaconv.bench.clock import Times
 from numbaconv.bench.compare import Comparison, Setting
@@ -66,6 +68,37 @@ def test_regret_is_over_the_best_right_strategy():
     assert result(plan__direct=0.9, plan__im2col=2.0).regret() == 1.0  # the chosen one, measured twice
     wrong = result(plan__direct=1.0, plan__winograd=0.5, remarks={"plan winograd": "wrong: error 3"})
     assert wrong.regret() == 1.0
+
+
+def test_gradients_over_torch():
+    """Peers have no gradients but PyTorch's, which are no convolutions of its own."""
+    both = result(torch=2.0, backward=3.0, torch__backward=6.0)
+    assert (both.peers, both.ratio("torch"), both.gradients()) == (("torch",), 2.0, 2.0)
+    assert result(torch=2.0).gradients() is None
+    assert replace(both, remarks={"backward": "wrong: error 2"}).gradients() is None
+    least = result("depthwise", backward=1.0, torch__backward=0.5)
+    head, rows = report.gradients([both, least, result()])
+    assert head == ["class", "layers", "mean", "least"]
+    assert rows == [["3x3s1", "1", "2.00", "2.00"], ["depthwise", "1", "0.50", "0.50"], ["all", "2", "1.00", "0.50"]]
+
+
+@pytest.mark.parametrize(
+    "layer", [LAYER, replace(LAYER, w_shape=(64, 16, 3, 3), groups=2, transposed=True, output_padding=(0, 0))], ids=str
+)
+def test_gradients_are_checked(layer):
+    """Both contenders against the equation; and a weight that is not what it should be is seen."""
+    pytest.importorskip("torch")
+    x, w, _ = layer.arrays("float32")
+    x = x[:, :, :6, :7].copy()
+    layer = replace(layer, x_shape=x.shape)
+    times, errors = backward.measure(layer, x, w, 1, 0.001)
+    assert set(times) == set(errors) == {"backward", "torch backward"}
+    assert max(errors.values()) < 1
+    dy = np.ones(layer.problem("float32").y_shape, np.float32)
+    gradients = numbaconv.conv_backward(dy, x, w, **layer.geometry(), transposed=layer.transposed)
+    assert backward.error(layer, x, w, dy, gradients[:2]) < 1
+    assert backward.error(layer, x, w, dy, (gradients.x, gradients.weight + 1)) > 1
+    assert backward.error(layer, x, w, dy, (gradients.x[..., 1:], gradients.weight)) == np.inf
 
 
 def test_means_by_class():

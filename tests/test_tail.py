@@ -137,7 +137,8 @@ TRIED = [
 ]
 RELU = Tail(activation=("relu",))
 # All but those of gradients, whose sums are not done where the tail would be, and those of numbers other than floats.
-FOLLOWED = [name for name in NAMES if name not in {"exchanged", "reduction", "kernelwise", "split", "integers"}]
+GRADIENTS = {"reduction", "kernelwise", "pixelwise"}
+FOLLOWED = [name for name in NAMES if name not in {"exchanged", "split", "integers"} | GRADIENTS]
 
 
 def accepting(strategy, tail=RELU, x_dtype=""):

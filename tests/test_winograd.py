@@ -117,7 +117,9 @@ def test_transforms_of_a_tile(sizes, dtype):
 
     def call(target, source, out, check):
         winograd_input((target, 5, 2 * lanes), (source, 1, 12 * lanes, lanes), mh, kh, mw, kw, stride, lanes)
-        winograd_weights((target, 5 + lanes, 2 * lanes), (source, 3), mh, kh, mw, kw, stride, lanes)
+        winograd_weights(
+            (target, 5 + lanes, 2 * lanes), (source, 3 + kh * kw * lanes, -lanes), mh, kh, mw, kw, stride, lanes
+        )
         winograd_output(
             (out, 2, 8 * lanes, lanes), (target, 5, 2 * lanes), (source, 9), (check, 1), mh, kh, mw, kw, stride, lanes
         )
@@ -254,6 +256,11 @@ TRANSPOSED = {
     "k4 s2, 1-D": Case((2, 40, 50), (40, 9, 4), {"stride": 2, "padding": 1}, transposed=True),
     "k16 s8, 1-D": Case((1, 40, 33), (40, 9, 16), {"stride": 8, "padding": 4}, transposed=True),
     "3-D": Case((1, 60, 3, 5, 6), (60, 5, 2, 4, 4), {"stride": (1, 2, 2), "padding": (0, 1, 1)}, transposed=True),
+    # without phases, weights of a call are read as they lie
+    "k3 s1, groups": Case((2, 80, 9, 11), (80, 17, 3, 3), {"padding": 1, "groups": 2}, transposed=True),
+    "k3 s1, one output": Case((1, 80, 9, 11), (80, 1, 3, 3), {"padding": 1, "groups": 2}, transposed=True),
+    "k3 s1, 1-D": Case((2, 40, 50), (40, 19, 3), {"padding": 1}, transposed=True),
+    "k3 s1, 3-D": Case((1, 40, 4, 7, 8), (40, 5, 3, 3, 3), {"padding": 1}, transposed=True),
 }
 
 

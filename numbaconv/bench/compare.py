@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from numbaconv.bench import sample
+from numbaconv.bench import backward, sample
 from numbaconv.bench.ceiling import Ceiling
 from numbaconv.bench.clock import Times, interleaved, unheard
 from numbaconv.bench.layers import Array, Call, Layer
@@ -17,8 +17,8 @@ from numbaconv.bench.peer import RefusedError
 from numbaconv.bench.peers import PEERS
 from numbaconv.strategies import NAMES
 
-PLAN, PLAIN = "plan", "plain"  # our two contenders; "plan direct" is a plan whose strategy is forced
-OURS = (PLAN, PLAIN)
+PLAN, PLAIN = "plan", "plain"  # our contenders but for gradients; "plan direct" is a plan whose strategy is forced
+OURS = (PLAN, PLAIN, backward.OURS)
 
 # Units of the bound of direct summation. A peer's transforms (Winograd, FFT) may lose that much and still be honest.
 WRONG_ABOVE, PEER_WRONG_ABOVE = 1.0, 16.0
@@ -38,6 +38,7 @@ class Setting:
     ceiling: Ceiling
     strategy: str | None = None
     regret: bool = False  # whether every strategy of ours that accepts a layer is a contender as well
+    gradients: bool = False  # whether those of a layer are compared with PyTorch's, where that is a peer
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Comparison:
     @property
     def peers(self) -> tuple[str, ...]:
         """The peers that have a time and a right result."""
-        return tuple(name for name in self.times if not is_ours(name) and name not in self.remarks)
+        return tuple(name for name in self.times if name in PEERS and name not in self.remarks)
 
     @property
     def function(self) -> str:
@@ -98,6 +99,12 @@ class Comparison:
         """`ratio` to the best peer."""
         best = self.best_peer(figure, among)
         return None if best is None else self.ratio(best, figure=figure)
+
+    def gradients(self) -> float | None:
+        """PyTorch's time for both gradients over ours; None where they were not measured, or one was wrong."""
+        if not {backward.OURS, backward.THEIRS} <= self.times.keys() - self.remarks.keys():
+            return None
+        return self.times[backward.THEIRS].best / self.times[backward.OURS].best
 
     def regret(self) -> float | None:
         """Time of the automatic choice over that of the best strategy; None where none was forced."""
@@ -147,12 +154,15 @@ def compare(layer: Layer, setting: Setting, say: Callable[[str], None] = unheard
     suspects = _most_different(list(results.values()))
     truth = sample.outputs(problem, x, w, b, more=suspects)
     errors = {name: truth.error(y) for name, y in results.items()}
-    for name, off in errors.items():
-        if off > (WRONG_ABOVE if is_ours(name) else PEER_WRONG_ABOVE):
-            remarks[name] = f"wrong: error {off:.3g} times the bound of rounding"
     results.clear()
     slow = {name: Times(took, took) for name, took in firsts.items() if not is_ours(name) and took > ENOUGH}
     times = slow | interleaved({n: c for n, c in calls.items() if n not in slow}, setting.seconds, say=say)
+    if setting.gradients and backward.PEER in setting.peers and backward.takes(layer):
+        more_times, more_errors = backward.measure(layer, x, w, setting.threads, setting.seconds, say)
+        times, errors = times | more_times, errors | more_errors
+    for name, off in errors.items():
+        if off > (WRONG_ABOVE if is_ours(name) else PEER_WRONG_ABOVE):
+            remarks[name] = f"wrong: error {off:.3g} times the bound of rounding"
     words = str(layer), layer.kind, str(problem), setting.dtype, setting.threads, plan.strategy, layer.flops
     return Comparison(*words, layer.bytes(setting.dtype), times, errors, remarks, setting.ceiling)
 

@@ -65,7 +65,9 @@ def run(order: Order) -> bool:
 def _measure(order: Order, wanted: Sequence[Layer], known: Sequence[Comparison]) -> bool:
     """Append to the CSV what it does not have, until the time is over."""
     settings = [
-        Setting(peers, dtype, threads, SECONDS, ceiling.measure(dtype, threads), regret=regret)
+        Setting(
+            peers, dtype, threads, SECONDS, ceiling.measure(dtype, threads), None, regret, gradients=dtype == "float32"
+        )
         for dtype, peers in (("float32", order.peers), ("float64", _doubles(order.peers)))
         for threads in sorted(order.threads, reverse=True)
         for regret in [dtype == "float32" and threads == max(order.threads)]
@@ -159,6 +161,10 @@ def _figures(group: Sequence[Comparison], sizes: dict[str, int]) -> Iterator[str
     yield markdown(*report.means(group, peers, sizes))
     yield f"The {report.WORST} layers with the lowest ratio:"
     yield markdown(*report.worst(group))
+    gradients = report.gradients(group, sizes)
+    if gradients[1]:
+        yield "Gradients for input and weights together, PyTorch's time over that of `conv_backward`:"
+        yield markdown(*gradients)
 
 
 def _behind(files: Sequence[Comparison]) -> Iterator[str]:

@@ -50,7 +50,7 @@ def _rows(result: Comparison) -> Iterator[tuple[Any, ...]]:
     facts = [getattr(result, name) for name in LAYER] + [f"{getattr(result.ceiling, name):.1f}" for name in CEILING]
     for name in [*result.times, *(name for name in result.remarks if name not in result.times)]:
         times, error = result.times.get(name), result.errors.get(name)
-        engine = f"numbaconv {numbaconv.__version__}" if is_ours(name) else str(PEERS[name])
+        engine = f"numbaconv {numbaconv.__version__}" if is_ours(name) else str(PEERS[name.partition(" ")[0]])
         seconds = (f"{times.best:.9f}", f"{times.median:.9f}") if times else ("", "")
         off = "" if error is None else f"{error:.4g}"
         yield *facts, _machine(), name, engine, *seconds, off, result.remarks.get(name, "")

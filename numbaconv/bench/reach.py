@@ -169,6 +169,7 @@ GOALS = (
         _over(_over_engines, _is_winograds),
     ),
     Goal("conv2d", "plain call over PyTorch", 1.5, _over(_plain_over_torch, _is_2d)),
+    Goal("conv2d", "both gradients over PyTorch's", 1.5, _over(Comparison.gradients, _is_2d)),
     Goal("conv1d", "plan over the best of PyTorch and ONNX Runtime", 1.4, _over(_over_two, _is("conv1d"))),
     Goal("conv3d", "plan over the best of PyTorch and ONNX Runtime", 1.4, _over(_over_two, _is("conv3d"))),
     Goal("transposed", "plan over the best of PyTorch and ONNX Runtime", 1.4, _over(_over_two, _is("conv_transpose"))),

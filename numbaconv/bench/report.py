@@ -72,6 +72,22 @@ def means(results: Sequence[Comparison], peers: Sequence[str], sizes: Mapping[st
     return ["class", "layers", *ratios], rows
 
 
+def gradients(results: Sequence[Comparison], sizes: Mapping[str, int] | None = None) -> Table:
+    """By class: PyTorch's time for both gradients of a layer over ours, the mean and the least."""
+    known = [result for result in results if result.gradients() is not None]
+    groups = [*by(known, lambda result: result.kind).items(), *([(ALL, known)] if known else [])]
+    rows = [
+        [
+            kind,
+            str(len(group)),
+            _number(mean(group, Comparison.gradients, sizes)),
+            _number(min(ratio for result in group if (ratio := result.gradients()) is not None)),
+        ]
+        for kind, group in groups
+    ]
+    return ["class", "layers", "mean", "least"], rows
+
+
 def worst(results: Iterable[Comparison], among: Container[str] = PEERS, below: float = inf, most: int = WORST) -> Table:
     """The layers with the lowest ratio to their best peer of some, worst first."""
     known = [(ratio, r) for r in results if (ratio := r.over_best(among=among)) is not None and ratio < below]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numbaconv.codegen.emit import ceil_div, counted
+from numbaconv.codegen.emit import ceil_div, counted, opaque
 from numbaconv.codegen.simd import Simd, word
 
 
@@ -85,6 +85,25 @@ def tap_tile(builder, y, w, x, rows, count, mr, kernel, stride, nv, lanes):  # t
         for t in range(kernel):
             place = y.at(y_base, builder.mul(word(r), y_row), word(t))
             builder.store(simd.sum_lanes(sums[r * kernel + t], builder.load(place)), place)
+
+
+def pixel_taps(builder, y, w, x, table, rows, count, mr, lanes):  # type: ignore[no-untyped-def]
+    """Registers: mr sums, one vector of w; fma reads x from memory."""
+    (y, y_base), (w, w_base, w_row), (x, x_base, x_row, x_col), (table, taps) = y, w, x, table
+    simd = Simd(builder, y.element, lanes)
+    x_at = [x.at(x_base, table.get(taps, word(t))) for t in range(mr)]
+    y_at = [y.at(y_base, word(t * lanes)) for t in range(mr)]
+    with counted(builder, rows, *[simd.load(place) for place in y_at]) as (i, whole, assign_whole):
+        w_line, x_line = w.at(w_base, builder.mul(i, w_row)), builder.mul(i, x_row)
+        with counted(builder, count, *whole) as (p, sums, assign):
+            gradient = simd.load(builder.gep(w_line, [builder.mul(p, word(lanes))]))
+            # Else the optimiser keeps a place for each tap of several pixels, of which most are not in registers.
+            step = opaque(builder, builder.add(x_line, builder.mul(p, x_col)))
+            vectors = [simd.load(builder.gep(place, [step])) for place in x_at]
+            assign([simd.fma(gradient, vector, total) for vector, total in zip(vectors, sums, strict=True)])
+        assign_whole(list(sums))
+    for total, place in zip(whole, y_at, strict=True):
+        simd.store(total, place)
 
 
 def spread_tile(builder, y, w, x, b, at, inside, rows, count, kernel, lanes):  # type: ignore[no-untyped-def]

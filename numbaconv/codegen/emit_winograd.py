@@ -58,9 +58,9 @@ def winograd_input(builder, target, source, mh, kh, mw, kw, stride, lanes):  # t
 
 def winograd_weights(builder, target, source, mh, kh, mw, kw, stride, lanes):  # type: ignore[no-untyped-def]
     """G w G' of one input channel; lanes are output channels."""
-    (target, t_base, t_point), (source, s_base) = target, source
+    (target, t_base, t_point), (source, s_base, s_tap) = target, source
     simd = Simd(builder, target.element, lanes)
-    w = _load(simd, source.at(s_base), word(kw * lanes), word(lanes), kh, kw)
+    w = _load(simd, source.at(s_base), builder.mul(word(kw), s_tap), s_tap, kh, kw)
     points = _both(simd, transform(mh, kh, stride).G, transform(mw, kw, stride).G, w)
     _store_points(simd, points, target.at(t_base), t_point)
 

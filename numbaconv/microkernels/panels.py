@@ -25,25 +25,33 @@ def make_transform_weights(
     """``transform_weights(target, w, scratch, count, planes)`` of ``count`` input channels, for a vector of outputs.
 
     target: (flat, base, step from point to point, vectors of the panel) of ``U[point, plane, c, vector, lane]``, c
-    padded with zeros to whole vectors; w: (flat, first weight, step between outputs, outputs left).
-    ``channels`` at a time pass through ``scratch``.
+    padded with zeros to whole vectors; w: (flat, first weight, step between outputs, outputs left, step between
+    channels, or 0 where they lie one after the other). Those that do not are of a transposed problem: its taps run
+    backwards. ``channels`` at a time pass through ``scratch``.
     """
     points = products(mh, kh, stride) * products(mw, kw, stride)
 
     def transform_weights(target: Any, w: Any, scratch: Any, count: int, planes: int) -> None:
         t_flat, t_base, t_point, width = target
-        w_flat, w_base, w_output, outputs = w
+        w_flat, w_base, w_output, outputs, w_channel = w
         padded = (count + lanes - 1) // lanes * lanes
         taps = planes * kh * kw
         for c in range(0, count, channels):
             here = min(channels, count - c)
-            source = (w_flat, w_base + c * taps, w_output)
-            channels_to_lanes((scratch, 0), source, (0, here * taps), here * taps, outputs, lanes)
+            first, step = 0, lanes
+            if w_channel == 0:
+                source = (w_flat, w_base + c * taps, w_output)
+                channels_to_lanes((scratch, 0), source, (0, here * taps), here * taps, outputs, lanes)
+            else:
+                first, step = (taps - 1) * lanes, -lanes
+                for i in range(here):
+                    source = (w_flat, w_base + (c + i) * w_channel, w_output)
+                    channels_to_lanes((scratch, i * taps * lanes), source, (0, taps), taps, outputs, lanes)
             for i in range(here):
                 for z in range(planes):
                     to = (t_flat, t_base + (z * padded + c + i) * width * lanes, t_point)
-                    tap = (i * planes + z) * kh * kw
-                    winograd_weights(to, (scratch, tap * lanes), mh, kh, mw, kw, stride, lanes)
+                    at = i * taps * lanes + first + z * kh * kw * step
+                    winograd_weights(to, (scratch, at, step), mh, kh, mw, kw, stride, lanes)
         for n in range(points):
             for z in range(planes - 1):  # after the last plane nothing is read
                 for c in range(count, padded):

@@ -1,4 +1,4 @@
-"""The weight gradient of one channel: all sums of a kernel, or of a piece of it, in registers at once."""
+"""The weight gradient of depthwise layers: all sums of a kernel, or of a piece of it, in registers at once."""
 
 from __future__ import annotations
 
@@ -47,3 +47,21 @@ def tap_tile(
                     place = x_base + (i * stride + r) * x_row + (t % stride) * x_phase + p + t // stride
                     total += w_flat[w_base + i * w_row + p] * x_flat[place]
             y_flat[y_base + r * y_row + t] = total
+
+
+@emitted_by(emit_gradient.pixel_taps)
+def pixel_taps(y: Any, w: Any, x: Any, table: Any, rows: int, count: int, mr: int, lanes: int) -> None:
+    """``y[t, c] += sum_i sum_p w[i, p, c] * x[i, p, tap(t), c]``, t < mr, i < rows, p < count, c < lanes.
+
+    y: (flat, base), t being ``lanes`` apart; w: (flat, base, stride of i), p being ``lanes`` apart; x: (flat, base,
+    stride of i, of p); table: (flat, where the offsets of the taps begin).
+    """
+    (y_flat, y_base), (w_flat, w_base, w_row), (x_flat, x_base, x_row, x_col), (words, taps) = y, w, x, table
+    for t in range(mr):
+        for c in range(lanes):
+            total = y_flat[y_base + t * lanes + c]
+            for i in range(rows):
+                for p in range(count):
+                    place = x_base + i * x_row + p * x_col + words[taps + t] + c
+                    total += w_flat[w_base + i * w_row + p * lanes + c] * x_flat[place]
+            y_flat[y_base + t * lanes + c] = total

@@ -53,9 +53,9 @@ def winograd_input(target: Any, source: Any, mh: int, kh: int, mw: int, kw: int,
 
 @emitted_by(emit_winograd.winograd_weights)
 def winograd_weights(target: Any, source: Any, mh: int, kh: int, mw: int, kw: int, stride: int, lanes: int) -> None:
-    """``target[n] = (G w G')[n]``. target: (flat, base, stride of points); source: (flat, base), taps one by one."""
-    (t_flat, t_base, t_point), (s_flat, s_base) = target, source
-    w = _tile(s_flat, s_base, kw * lanes, lanes, (kh, kw), lanes)
+    """``target[n] = (G w G')[n]``. target: (flat, base, stride of points); source: (flat, base, step between taps)."""
+    (t_flat, t_base, t_point), (s_flat, s_base, s_tap) = target, source
+    w = _tile(s_flat, s_base, kw * s_tap, s_tap, (kh, kw), lanes)
     points = np.einsum("ai,bj,ijl->abl", transform(mh, kh, stride).G, transform(mw, kw, stride).G, w)
     _tile(t_flat, t_base, t_point, 0, (points.shape[0] * points.shape[1], 1), lanes)[:] = points.reshape(-1, 1, lanes)
 

@@ -27,6 +27,7 @@ NAMES = (
     "exchanged",
     "reduction",
     "kernelwise",
+    "pixelwise",
     "split",
     "integers",
     "generic",

@@ -7,6 +7,10 @@ a panel; the rows of the tile are input channels, or, where those are few, the c
 pixels, read from a halo as single numbers, so that no stride takes them apart. So the tile of all other strategies
 computes this one too.
 
+Of a 1x1 kernel over whole maps both operands are matrices of channels by pixels: the one that gives the rows is read
+where it lies, and either may, whichever leaves fewer lanes empty (``exchanged``: rows are output channels, and sums
+need no transposition).
+
 The sums of a task stay in scratch while all its pixels pass. Where channels alone give too few tasks, the pixels are
 cut into parts, the same ones for any number of threads, whose sums are added at the end, in order.
 
@@ -40,9 +44,10 @@ from numbaconv.strategy import Plan, PlanChild, Strategy
 
 SCRATCH = 1792 * 1024  # bytes of a thread; a call may take 2 MiB in all
 PARTS = 4 * 1024 * 1024  # bytes of the sums of all parts together
-# Cycles, from timing on Zen 5 (AVX-512): a square of lanes x lanes transposed, for each lane; a row and a vector of a
-# halo; a tile's pointers and last stores; an accumulator added to its sum; a task; a number added from each part.
-SQUARE, ROW, VECTOR, TILE, UPDATE, TASK, PART = 7.0, 8.0, 2.0, 40.0, 2.0, 500.0, 1.0
+# Cycles, from timing on Zen 5 (AVX-512), the first on Zen 4: a square of lanes x lanes transposed, for each lane; a row
+# and a vector of a halo; a tile's pointers and last stores; an accumulator added to its sum; a task; a number added
+# from each part.
+SQUARE, ROW, VECTOR, TILE, UPDATE, TASK, PART = 5.0, 8.0, 2.0, 40.0, 2.0, 500.0, 1.0
 
 
 class Reduction(Strategy):
@@ -56,6 +61,11 @@ class Reduction(Strategy):
 
     def make_plan(self, problem: ConvProblem, machine: Machine, plan_child: PlanChild) -> Plan:
         return ReductionPlan(problem, self.name, Tile.of(machine, problem.dtype), _best(problem, machine)[1])
+
+
+def _is_straight(p: ConvProblem) -> bool:
+    """Whether a pixel of gradients meets one pixel of inputs, the same one."""
+    return p.pixels == 1 and p.in_size == p.kernel and p.padding == ((0, 0),) * 3
 
 
 class Sums(NamedTuple):
@@ -78,6 +88,10 @@ class Sums(NamedTuple):
         images, outputs = p.in_channels // p.groups, p.out_channels // p.groups
         return cls(images, p.groups, p.batch, outputs, p.kernel, p.taps, p.out_size, p.pixels, p.dilation, p.stride)
 
+    def exchanged(self) -> Sums:
+        """The same with x and its channels called dy, and dy called x."""
+        return self._replace(inputs=self.outputs, outputs=self.inputs)
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -88,7 +102,9 @@ class Cut:
     channels: int
     outputs: int
     parts: int
-    by_column: bool  # rows of the tile are the columns of the kernel, not input channels
+    by_column: bool = False  # rows of the tile are the columns of the kernel, not input channels
+    straight: bool = False  # inputs are read where they lie
+    exchanged: bool = False  # inputs are called outputs and outputs inputs, here and in the `Sums` that go with it
 
     def pixel_blocks(self, s: Sums) -> int:
         """Blocks of pixels of all images."""
@@ -108,9 +124,9 @@ class Cut:
         """Elements of the halo, of the panels, each as wide as a tile, of the sums."""
         row = ceil(self.outputs / lanes) * lanes
         rows, cols = self.window(s)
-        halo = self.channels * s.kernel[0] * rows * ceil(cols / lanes) * lanes + 2 * lanes
+        halo = 0 if self.straight else self.channels * s.kernel[0] * rows * ceil(cols / lanes) * lanes + 2 * lanes
         panel = self.rows * self.cols * ceil(row / (nv * lanes)) * nv * lanes
-        return halo, panel, self.channels * s.taps * row
+        return halo, panel, 0 if self.exchanged else self.channels * s.taps * row
 
     def seconds(self, s: Sums, machine: Machine, tile: Tile) -> float:
         """Predicted time on one core, the unevenness of the tasks on all cores included."""
@@ -120,7 +136,7 @@ class Cut:
         high, items = self._tile_rows(s, s.inputs / channel_blocks)
         padded = high // tile.mr * tile.mr + tile.padded(ceil(high % tile.mr)) if high >= 1 else tile.mr // 2
         rows, cols = self.window(s)
-        halo = s.inputs / channel_blocks * s.kernel[0] * rows * (ROW + cols / lanes * VECTOR)
+        halo = 0 if self.straight else s.inputs / channel_blocks * s.kernel[0] * rows * (ROW + cols / lanes * VECTOR)
         count = self.pixel_blocks(s)
         pixels = s.pixels * s.images
         tiles = ceil(high / tile.mr) * ceil(vectors / tile.nv) * items
@@ -128,7 +144,7 @@ class Cut:
         task = padded * items * pixels * tile.term_cycles(vectors)
         task += count * (padded * items * vectors * UPDATE + tiles * TILE + halo)
         task += squares * max(pixels / lanes, count)
-        each = self.parts * (squares * ceil(s.inputs * s.taps / channel_blocks / lanes) + TASK)
+        each = self.parts * (squares * (not self.exchanged) * ceil(s.inputs * s.taps / channel_blocks / lanes) + TASK)
         tasks = self.tasks(s)
         cycles = (task + each) * s.groups * channel_blocks * output_blocks
         cycles *= ceil(tasks / machine.cores) * machine.cores / tasks
@@ -141,8 +157,8 @@ class Cut:
         return (s.kernel[2], channels * s.taps / s.kernel[2]) if self.by_column else (channels, s.taps)
 
     def __str__(self) -> str:
-        rows = "kw" if self.by_column else "c"
-        return f"{self.rows}x{self.cols} {rows}{self.channels} o{self.outputs} {self.parts} parts"
+        rows, lanes = ("o", "c") if self.exchanged else ("kw" if self.by_column else "c", "o")
+        return f"{self.rows}x{self.cols} {rows}{self.channels} {lanes}{self.outputs} {self.parts} parts"
 
 
 def _layout(p: ConvProblem, cut: Cut, lanes: int) -> Halo:
@@ -160,28 +176,44 @@ def _layout(p: ConvProblem, cut: Cut, lanes: int) -> Halo:
 def _best(p: ConvProblem, machine: Machine) -> tuple[float, Cut]:
     tile, s = Tile.of(machine, p.dtype), Sums.of(p)
     size = 8 if p.dtype == "float64" else 4
+    straight = _is_straight(p)
+    fit = []
+    for sums in (s, s.exchanged()) if straight else (s,):
+        for (rows, cols), c, o in product(_pixels(sums), _channels(sums, tile), _outputs(sums, tile)):
+            for by_column in (False, True) if sums.inputs < tile.mr and sums.kernel[2] > 1 else (False,):
+                cut = Cut(rows, cols, c, o, 1, by_column, straight, sums is not s)
+                if sum(cut.scratch(sums, tile.lanes, tile.nv)) * size > SCRATCH:
+                    continue
+                fit.append((cut, sums))
+                if cut.tasks(sums) < 4 * machine.cores:
+                    most = min(cut.pixel_blocks(s), PARTS // (s.groups * s.outputs * s.inputs * s.taps * size))
+                    fit += [(replace(cut, parts=n), sums) for n in (2, 4, 8, 16) if n <= most]
+    if not fit:  # kernels of thousands of taps, or rows far apart
+        fit = [(Cut(1, min(s.map[2], 128), min(tile.mr, s.inputs), min(tile.lanes, s.outputs), 1), s)]
+    return min(((cut.seconds(sums, machine, tile), cut) for cut, sums in fit), key=lambda option: option[0])
+
+
+def _pixels(s: Sums) -> list[tuple[int, int]]:
+    """Rows and columns that a block of pixels may have."""
     _, height, width = s.map
     blocks = []
     for most in (128, 256, 512):
         strips = ceil(width / most)
         rows = 1 if strips > 1 else max(1, min(height, most // width))
         blocks.append((ceil(height / ceil(height / rows)), ceil(width / strips)))
-    whole = {ceil(s.inputs / n / tile.mr) * tile.mr for n in (1, 2, 4, 8, 16, 32)}
-    channels = sorted({min(n, s.inputs) for n in whole})
-    outputs = sorted({min(n * tile.lanes, s.outputs) for n in (1, 2, tile.nv, 2 * tile.nv, 4 * tile.nv)})
-    fit = []
-    for (rows, cols), c, o in product(dict.fromkeys(blocks), channels, outputs):
-        for by_column in (False, True) if s.inputs < tile.mr and s.kernel[2] > 1 else (False,):
-            cut = Cut(rows, cols, c, o, 1, by_column)
-            if sum(cut.scratch(s, tile.lanes, tile.nv)) * size > SCRATCH:
-                continue
-            fit.append(cut)
-            if cut.tasks(s) < 4 * machine.cores:
-                most = min(cut.pixel_blocks(s), PARTS // (s.groups * s.outputs * s.inputs * s.taps * size))
-                fit += [replace(cut, parts=n) for n in (2, 4, 8, 16) if n <= most]
-    if not fit:  # kernels of thousands of taps, or rows far apart
-        fit = [Cut(1, min(width, 128), min(tile.mr, s.inputs), min(tile.lanes, s.outputs), 1, False)]
-    return min(((cut.seconds(s, machine, tile), cut) for cut in fit), key=lambda option: option[0])
+    return list(dict.fromkeys(blocks))
+
+
+def _channels(s: Sums, tile: Tile) -> list[int]:
+    """Input channels that a task may have: even shares, in whole tiles."""
+    return sorted({min(ceil(s.inputs / n / tile.mr) * tile.mr, s.inputs) for n in (1, 2, 4, 8, 16, 32)})
+
+
+def _outputs(s: Sums, tile: Tile) -> list[int]:
+    """Output channels that a task may have: up to some tiles, or even shares, each of which reads all inputs anew."""
+    vectors = ceil(s.outputs / tile.lanes)
+    some = {1, 2, tile.nv, 2 * tile.nv, 4 * tile.nv, *(ceil(vectors / n) for n in (1, 2, 4))}
+    return sorted({min(n * tile.lanes, s.outputs) for n in some})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -193,12 +225,13 @@ class ReductionPlan(Plan):
 
     def __post_init__(self) -> None:
         p, cut, lanes, nv = self.problem, self.cut, self.tile.lanes, self.tile.nv
-        s = Sums.of(p)
+        s = Sums.of(p).exchanged() if cut.exchanged else Sums.of(p)
         layout = _layout(p, cut, lanes)
         vectors = ceil(cut.outputs / lanes)
         row = vectors * lanes
         block = np.arange(cut.rows)[:, None] * (s.stride[1] * layout.row_pitch) + np.arange(cut.cols) * s.stride[2]
-        terms = np.stack([np.arange(block.size) * (nv * lanes), block.ravel()], axis=1)
+        lies = np.arange(block.size) if cut.straight else block.ravel()
+        terms = np.stack([np.arange(block.size) * (nv * lanes), lies], axis=1)
         panel_of = block.size * nv * lanes  # from one panel to the next
         lanes_of = np.array([(v // nv * panel_of + v % nv * lanes, v * lanes, lanes) for v in range(vectors)])
         last = s.outputs - (ceil(s.outputs / cut.outputs) - 1) * cut.outputs
@@ -236,6 +269,7 @@ class ReductionPlan(Plan):
             row_blocks=ceil(s.map[1] / cut.rows), col_blocks=ceil(s.map[2] / cut.cols),
             panel=halo, panel_size=panel_of, sums_row=row, sums=halo + panel, halo_channel=layout.channel,
             by_column=int(cut.by_column), column_rows=width, column_sweeps=depth * height, column_step=s.dilation[2],
+            straight=int(cut.straight), exchanged=int(cut.exchanged),
         )  # fmt: skip
         constants = (self.tile.mr, self.tile.nv, lanes)
         work = launch.Work(KERNEL, p.dtype, constants, cut.tasks(s), p.macs, halo + panel + total + lanes, table, g)
@@ -249,7 +283,8 @@ class ReductionPlan(Plan):
         self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, y: np.ndarray, threads: int,
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        parts.run(self.work, self.cut.parts, x, weight, self.zeros, y, threads)
+        rows, lanes = (weight, x) if self.cut.exchanged else (x, weight)
+        parts.run(self.work, self.cut.parts, rows, lanes, self.zeros, y, threads)
 
     def __str__(self) -> str:
         return f"({self.strategy} {self.tile} {self.cut})"
@@ -269,10 +304,13 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
             outputs, channels = min(g.block_outputs, g.group_out - o), min(g.block_channels, g.group_in - c)
             vectors = g.last if o + g.block_outputs >= g.group_out else g.whole
             height, sweeps = channels, g.taps
-            halo_row, sums_row = g.halo_channel, g.taps * g.sums_row
+            halo_row, sums, sums_at, sums_row = g.halo_channel, scratch, g.sums, g.taps * g.sums_row
             if g.by_column:
                 height, sweeps = g.column_rows, channels * g.column_sweeps
                 halo_row, sums_row = g.column_step, g.sums_row
+            if g.exchanged:
+                sums, sums_row = y, g.group_out
+                sums_at = ((part * g.groups + group) * g.group_in + c) * g.group_out + o
             start = part * g.pixel_blocks // g.parts
             for block in range(start, (part + 1) * g.pixel_blocks // g.parts):
                 rest, col_block = divmod(block, g.col_blocks)
@@ -280,18 +318,22 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                 image, depth = divmod(rest, g.out_d)
                 row, col = row_block * g.block_rows, col_block * g.block_cols
                 pixels = min(g.block_rows, g.out_h - row) * min(g.block_cols, g.out_w - col)
-                pack_halo(scratch, x, ((image * g.groups + group) * g.group_in + c) * g.in_d * g.in_h * g.in_w,
-                          (depth, row * g.step_h, col * g.step_w), channels, table, g)  # fmt: skip
+                x_at = ((image * g.groups + group) * g.group_in + c) * g.in_d * g.in_h * g.in_w
+                source, source_at = scratch, 0
+                if g.straight:
+                    source, source_at, halo_row = x, x_at + (depth * g.out_h + row) * g.out_w + col, plane
+                else:
+                    place = (depth, row * g.step_h, col * g.step_w)
+                    pack_halo(scratch, x, x_at, place, channels, table, g)
                 w_at = ((image * g.groups + group) * g.group_out + o) * plane + (depth * g.out_h + row) * g.out_w + col
                 wide = nv * lanes
                 for v in range(0, outputs, wide):
                     transpose_rows((scratch, g.panel + v // wide * g.panel_size, wide), (w, w_at + v * plane, plane),
                                    min(wide, outputs - v), pixels, lanes)  # fmt: skip
                 for n in range(sweeps):
-                    halo_at = table[g.sweeps + 2 * n]
                     sweep(
-                        (scratch, g.sums + table[g.sweeps + 2 * n + 1], sums_row),
-                        (scratch, halo_at, halo_row, halo_row),
+                        (sums, sums_at + table[g.sweeps + 2 * n + 1], sums_row),
+                        (source, source_at + table[g.sweeps + 2 * n], halo_row, halo_row),
                         (scratch, g.panel),
                         (b, 0),
                         (table, vectors, g.terms),
@@ -300,9 +342,10 @@ def make_tasks(mr: int, nv: int, lanes: int) -> Callable[..., None]:
                         (outputs + lanes - 1) // lanes,
                         1 if block == start else 0,
                     )
-            y_row = g.group_in * g.taps
-            y_at = ((part * g.groups + group) * g.group_out + o) * y_row + c * g.taps
-            transpose_rows((y, y_at, y_row), (scratch, g.sums, g.sums_row), channels * g.taps, outputs, lanes)
+            if not g.exchanged:
+                y_row = g.group_in * g.taps
+                y_at = ((part * g.groups + group) * g.group_out + o) * y_row + c * g.taps
+                transpose_rows((y, y_at, y_row), (scratch, g.sums, g.sums_row), channels * g.taps, outputs, lanes)
 
     return tasks
 
@@ -312,6 +355,7 @@ KERNEL = RangeKernel(
     make_tasks,
     f"{HALO_GEOMETRY} phase_table terms whole last sweeps parts groups group_in group_out images out_d out_h out_w "
     "taps step_h step_w block_rows block_cols block_channels block_outputs channel_blocks output_blocks pixel_blocks "
-    "row_blocks col_blocks panel panel_size sums_row sums halo_channel by_column column_rows column_sweeps column_step",
+    "row_blocks col_blocks panel panel_size sums_row sums halo_channel by_column column_rows column_sweeps column_step "
+    "straight exchanged",
 )
 STRATEGY = Reduction()

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from numbaconv.blocking import subpixels, tiled
+from numbaconv.blocking import subpixels, tiled, weights
 from numbaconv.blocking.border import Border
 from numbaconv.blocking.tiles import (
     CHANNELS,
@@ -173,6 +173,8 @@ class WinogradPlan(Plan):
         pending, woven = size, size + tile.lanes * layout.out_width * (moves or self.weaves)
         staged = woven + (layout.out_width * self.problem.input_dilation[2] + tile.lanes) * (moves and self.weaves)
         size, pitch = staged, layout.width + tile.lanes
+        lies = weights.steps(p.out_channels // p.groups, p.terms, p.taps, 1, packed=False, transposed=self._as_given)
+        steps = {name: lies[name] for name in ("w_group", "w_row", "w_channel")} | {"backwards": int(self._as_given)}
         g = KERNEL.geometry(
             **self._weights(blocks), groups=p.groups, raw=int(blocks.raw),
             in_d=p.in_size[0], in_h=p.in_size[1], in_w=p.in_size[2],
@@ -184,7 +186,7 @@ class WinogradPlan(Plan):
             slots=layout.slots, slot_step=layout.slot_step, width=layout.width, out_width=layout.out_width,
             term_row=layout.term_row, point=layout.point, product=layout.product,
             points=points, products=products, out=out, panel=panel, panel_point=layout.panel, bias=bias,
-            told=p.out_channels, staged_rows=staged, staged_pitch=pitch, woven=woven, **border.words(0),
+            told=p.out_channels, staged_rows=staged, staged_pitch=pitch, woven=woven, **border.words(0), **steps,
             **subpixels.words(self.problem),
             **ending.words(p.tail, p.dtype, pending, p.reorders), **ending.order_words(self.problem),
         )  # fmt: skip
@@ -224,8 +226,15 @@ class WinogradPlan(Plan):
     def borrow(self, weight: np.ndarray) -> Weights:
         if self.raw_blocks is None or (self.weaves and self.inner.batch * self.inner.pixels < ENOUGH):
             return Weights(None, False, weight)
+        if self._as_given:
+            return Weights(weights.borrow(weight, transposed=True).flat, False, weight)
         taps = np.ascontiguousarray(self._ordinary(weight))
         return Weights(taps, False, weight if self.weaves else taps)
+
+    @property
+    def _as_given(self) -> bool:
+        """Whether the weights of a call are read as a transposed problem has them, input channel first."""
+        return self.problem.transposed and not self.weaves
 
     def _ordinary(self, weight: np.ndarray) -> np.ndarray:
         return subpixels.phase_weights(self.problem, weight) if self.weaves else weight
@@ -288,8 +297,9 @@ def make_weights(mh: int, kh: int, mw: int, kw: int, stride: int, nv: int, lanes
             for c in range(0, g.group_in, g.block_channels):
                 start, point, width = place(group, vector, c, g)
                 first = (group * g.group_out + o) * terms + c * g.planes * kh * kw
-                transform_weights((y, start, point, width), (x, first, terms, g.group_out - o), scratch,
-                                  min(g.block_channels, g.group_in - c), g.planes)  # fmt: skip
+                source = (x, first, terms, g.group_out - o, 0)
+                transform_weights((y, start, point, width), source, scratch, min(g.block_channels, g.group_in - c),
+                                  g.planes)  # fmt: skip
 
     return tasks
 
@@ -483,13 +493,14 @@ def make_tasks(
     fill, transform = make_fill(mh, kh, stride, lanes), make_transform(mh, kh, mw, kw, stride, lanes)
     finish, (begin, tell) = make_finish(mh, kh, mw, kw, stride, weaves, lanes), make_ends(lanes)
 
-    def prepare(scratch: Any, w: Any, o: int, left: int, width: int, c: int, channels: int, point: int, g: Any) -> None:
-        """A panel of transformed weights for ``width`` vectors of outputs from ``o`` on, ``left`` of them in w."""
-        terms = g.group_in * g.planes * kh * kw
+    def prepare(
+        scratch: Any, w: Any, w_at: int, left: int, width: int, c: int, channels: int, point: int, g: Any
+    ) -> None:
+        """A panel of transformed weights for ``width`` vectors of outputs from that at ``w_at`` on, ``left`` in w."""
         for v in range(width):
-            first = (o + v * lanes) * terms + c * g.planes * kh * kw
-            transform_weights((scratch, g.panel + v * lanes, point, width), (w, first, terms, left - v * lanes),
-                              scratch, channels, g.planes)  # fmt: skip
+            first = w_at + v * lanes * g.w_row + c * g.w_channel
+            source = (w, first, g.w_row, left - v * lanes, g.w_channel * g.backwards)
+            transform_weights((scratch, g.panel + v * lanes, point, width), source, scratch, channels, g.planes)
 
     prepare = inline(prepare, mh, kh, mw, kw, stride, lanes)
 
@@ -531,8 +542,8 @@ def make_tasks(
                         stop = start + panel_width(vectors - start)
                         o = m + start * lanes
                         weights, w_at, w_point = scratch, g.panel, g.panel_point
-                        prepare(scratch, w, group * g.group_out + o, g.group_out - o, stop - start, c, channels,
-                                w_point, g)  # fmt: skip
+                        prepare(scratch, w, group * g.w_group + o * g.w_row, g.group_out - o, stop - start, c,
+                                channels, w_point, g)  # fmt: skip
                     for n in range(points):
                         v = start
                         while v < stop:
@@ -562,8 +573,9 @@ KERNEL = RangeKernel(
     make_tasks,
     "groups raw group_in group_out planes block_channels chunk in_d in_h in_w out_d out_h out_w stride_d dilation_d "
     "dilation_h dilation_w pad_d pad_h pad_w tile_rows tile_cols block_rows block_cols row_blocks col_blocks chunks "
-    "slots slot_step width out_width term_row point product points products out panel panel_point "
-    f"bias told staged_rows staged_pitch woven {WEAVE_GEOMETRY} {ends.GEOMETRY} {ending.GEOMETRY} {ending.ORDER}",
+    "slots slot_step width out_width term_row point product points products out panel panel_point w_group w_row "
+    "w_channel backwards bias told staged_rows staged_pitch woven "
+    f"{WEAVE_GEOMETRY} {ends.GEOMETRY} {ending.GEOMETRY} {ending.ORDER}",
 )
 WEIGHTS = RangeKernel("winograd-weights", make_weights, "group_in group_out planes block_channels chunk vectors")
 STRATEGY = Winograd()
