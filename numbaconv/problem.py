@@ -118,6 +118,11 @@ class ConvProblem:
         return OverflowError(f"a sum does not fit the result dtype {result}; {wider}")
 
     @property
+    def itemsize(self) -> int:
+        """Bytes of an element as tiles read it: of float64, float32, or int32, which may be several narrower ones."""
+        return 8 if self.dtype == "float64" else 4
+
+    @property
     def taps(self) -> int:
         """Weights of one kernel plane."""
         return prod(self.kernel)

@@ -88,7 +88,7 @@ class Blocks:
     ) -> Blocks:  # fmt: skip
         _, out_h, out_w = problem.out_size
         group_in, group_out = problem.in_channels // problem.groups, problem.out_channels // problem.groups
-        size = 8 if problem.dtype == "float64" else 4
+        size = problem.itemsize
         flat, straight = kind
         # What a term and a channel take of the first cache under a tile: in a panel, or in the halo, shared by taps.
         width = tile.nv * tile.lanes
@@ -107,7 +107,7 @@ class Blocks:
 
     def within(self, problem: ConvProblem, tile: Tile, size: int) -> Blocks:
         """With so few output channels that the sums of a task take no more than ``size`` bytes."""
-        most = size // (self.rows * self.cols * (8 if problem.dtype == "float64" else 4)) // tile.mr * tile.mr
+        most = size // (self.rows * self.cols * problem.itemsize) // tile.mr * tile.mr
         chunk = min(self.chunk, max(tile.mr, most))
         return replace(self, chunk=chunk, chunks=ceil(problem.out_channels // problem.groups / chunk))
 
@@ -173,7 +173,7 @@ class Blocks:
         work += updates * (self.chunks * TASK + ceil(vectors / tile.nv) * ceil(rows / tile.mr) * TILE)
         if not self.flat:
             work *= IN_PLACE
-        weights = group_out * problem.terms * (8 if problem.dtype == "float64" else 4)
+        weights = group_out * problem.terms * problem.itemsize
         if weights * problem.groups > machine.l2:
             work = max(work, weights / STREAM)
         pack = 0.0 if self.straight else self.pack_cycles(problem, tile)

@@ -39,7 +39,7 @@ class TiledPlan(Plan):
     more_scratch: int = 0  # elements at the end of the scratch, at the word "own"
     layout: Halo = field(init=False)
     zeros: np.ndarray = field(init=False)  # the bias of a call that gives none
-    works: dict[bool, launch.Work] = field(init=False)  # by whether the weights are packed; made when first run
+    works: launch.Works = field(init=False)  # by whether the weights are packed
 
     def __post_init__(self) -> None:
         if self.moves:
@@ -48,7 +48,7 @@ class TiledPlan(Plan):
         layout = Halo(self.problem, self.blocks.rows, self.blocks.cols, self.tile.lanes)
         object.__setattr__(self, "layout", layout)
         object.__setattr__(self, "zeros", np.zeros(self.problem.out_channels, self.problem.dtype))
-        object.__setattr__(self, "works", {})
+        object.__setattr__(self, "works", launch.Works(self._work))
 
     @property
     def moves(self) -> bool:
@@ -133,9 +133,7 @@ class TiledPlan(Plan):
         self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int,
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        work = self.works.get(weight.packed)
-        if work is None:
-            work = self.works[weight.packed] = self._work(weight.packed)
+        work: launch.Work = self.works[weight.packed]
         work.run(x, weight.flat, self.zeros if bias is None else bias, y, threads, residual)
 
     def __str__(self) -> str:

@@ -252,7 +252,7 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, problem: ConvProblem, blocks: TileBlocks, tile: Tile) -> Layout:
         (_, dh, dw), planes, variant, lanes = problem.dilation, problem.kernel[0], blocks.variant, tile.lanes
-        itemsize = np.dtype(problem.dtype).itemsize
+        itemsize = problem.itemsize
         (inputs, _), (high_stride, wide_stride) = variant.inputs, variant.strides
         step = variant.mh * high_stride if dh == 1 else inputs
         slots = (blocks.rows - 1) * step + inputs

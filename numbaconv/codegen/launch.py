@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -71,6 +72,17 @@ def _flat(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
     size = -(-array.nbytes // dtype.itemsize)
     place = (ctypes.c_char * (size * dtype.itemsize)).from_address(array.ctypes.data)
     return np.frombuffer(place, dtype)  # type: ignore[call-overload]  # any buffer will do
+
+
+class Works(dict[Any, Any]):
+    """What a plan launches, by how its operands lie; made when it is first asked for."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __missing__(self, key: Any) -> Any:
+        found = self[key] = self._make(key)
+        return found
 
 
 # Below this many multiply-adds a call is over (some 10 us) before another thread has begun.

@@ -45,7 +45,7 @@ class Channelwise(Strategy):
             return "each of its channels is a group of one input and one output"
         if problem.x_strides["C"] != 1 or problem.y_strides["C"] != 1:
             return f"its vectors are of neighbouring channels, and they lie as {problem.x_order} and {problem.y_order}"
-        if problem.out_channels * _size(problem) > SUMS:
+        if problem.out_channels * problem.itemsize > SUMS:
             return f"the sums of one pixel exceed its {SUMS // 1024} KiB"
         return tiled.why_not(problem, extends=True)
 
@@ -59,14 +59,10 @@ class Channelwise(Strategy):
         return ChannelwisePlan(problem, self.name, machine.lanes(problem.dtype), *_blocks(problem, machine))
 
 
-def _size(problem: ConvProblem) -> int:
-    return 8 if problem.dtype == "float64" else 4
-
-
 def _blocks(problem: ConvProblem, machine: Machine) -> tuple[int, int]:
     """(rows, columns) of a task: as few as are worth taking, and as give every core some."""
     _, out_h, out_w = problem.out_size
-    cols = min(out_w, max(1, SUMS // (problem.out_channels * _size(problem))))
+    cols = min(out_w, max(1, SUMS // (problem.out_channels * problem.itemsize)))
     cols = ceil(out_w / ceil(out_w / cols))
     rows = min(ceil(TASK_MACS / (cols * problem.out_channels * problem.taps)), ceil(out_h / (4 * machine.cores)))
     return max(1, rows), cols

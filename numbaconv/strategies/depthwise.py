@@ -65,7 +65,7 @@ class Depthwise(Strategy):
         refusal = tiled.why_not(problem, packs=True)
         if refusal is None:
             rows = _blocks(problem, machine)[1]
-            if max(_packed(problem, rows)[1], Ends.of(problem, rows).size) * 2 * _size(problem) > PACKED:
+            if max(_packed(problem, rows)[1], Ends.of(problem, rows).size) * 2 * problem.itemsize > PACKED:
                 return f"the rows of a task, packed, exceed its {PACKED // 1024} KiB"
         return refusal
 
@@ -118,7 +118,7 @@ def _blocks(problem: ConvProblem, machine: Machine) -> tuple[int, int]:
     """
     _, out_h, out_w = problem.out_size
     planes = problem.batch * problem.out_channels * problem.out_size[0]
-    line = out_w * (8 if problem.dtype == "float64" else 4)
+    line = out_w * problem.itemsize
     most = min(machine.l1 // 2 // line, ceil(out_h * planes / (4 * machine.cores)))
     unit = 8 * problem.dilation[1]
     if most >= out_h:
@@ -126,10 +126,6 @@ def _blocks(problem: ConvProblem, machine: Machine) -> tuple[int, int]:
         channels = min(ceil(TASK_MACS / plane), max(1, planes // (4 * machine.cores)), problem.out_channels)
         return channels, out_h
     return 1, min(out_h, max(1, most // unit) * unit)
-
-
-def _size(problem: ConvProblem) -> int:
-    return 8 if problem.dtype == "float64" else 4
 
 
 def _width(problem: ConvProblem) -> int:

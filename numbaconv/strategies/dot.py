@@ -42,7 +42,7 @@ class Dot(Strategy):
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
         if problem.transposed:
             return "it reads the weights of an output as one row, and those of a transposed problem lie apart"
-        size = 8 if problem.dtype == "float64" else 4
+        size = problem.itemsize
         if problem.pixels * problem.terms * size > SCRATCH:
             return f"columns of {problem.pixels} pixels x {problem.terms} terms exceed its {SCRATCH // 1024} KiB"
         if problem.pixels * problem.taps > PLACES:
@@ -51,7 +51,7 @@ class Dot(Strategy):
 
     def cost(self, problem: ConvProblem, machine: Machine) -> float:
         chunk, pixels = _blocks(problem, machine)
-        size = 8 if problem.dtype == "float64" else 4
+        size = problem.itemsize
         group_out = problem.out_channels // problem.groups
         # A vector of terms: its fma's, its loads, and those that come from the second cache.
         far = ROWS * (ROWS * problem.terms * size > machine.l1 // 2)

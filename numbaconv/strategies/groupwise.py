@@ -62,7 +62,7 @@ class Groupwise(Strategy):
         refusal = tiled.why_not(problem, extends=True)
         if refusal is not None:
             return refusal
-        lanes, size = machine.lanes(problem.dtype), 8 if problem.dtype == "float64" else 4
+        lanes, size = machine.lanes(problem.dtype), problem.itemsize
         if problem.out_channels // problem.groups * problem.terms * lanes * size > WEIGHTS:
             return f"the weights of {lanes} groups exceed its {WEIGHTS // 1024} KiB"
         if Cut(problem, lanes, 1).size * size > SCRATCH:
@@ -144,7 +144,7 @@ class Cut:
         moved = inner * p.kernel[0] * ceil(rows * p.in_size[2] / lanes) + outer * self.sums / lanes**2
         _, nv = PIXELS[machine.registers]
         pixels = ceil(self.rows * p.out_size[2] / nv) * nv
-        far = FAR if self.halo * (8 if p.dtype == "float64" else 4) > machine.l1 * 2 else 1.0
+        far = FAR if self.halo * p.itemsize > machine.l1 * 2 else 1.0
         fma = far * FMA[machine.vector_bytes][outer > 1]
         work = TASK + moved * square + self.halo / lanes + outer * pixels * (p.terms * fma + PIXEL)
         uneven = ceil(self.tasks / machine.cores) * machine.cores / self.tasks
@@ -154,7 +154,7 @@ class Cut:
 @lru_cache(1024)  # asked for the cost, then for the plan
 def cut(problem: ConvProblem, machine: Machine) -> Cut:
     """The tallest blocks that stay in the second cache, or the largest of a single row, evened out."""
-    lanes, size = machine.lanes(problem.dtype), 8 if problem.dtype == "float64" else 4
+    lanes, size = machine.lanes(problem.dtype), problem.itemsize
     out_h = problem.out_size[1]
     options = sorted({ceil(out_h / n) for n in range(1, out_h + 1)}, reverse=True)
     fitting = [rows for rows in options if Cut(problem, lanes, rows).size * size <= min(SCRATCH, NEAR * machine.l2)]
@@ -166,11 +166,11 @@ class GroupwisePlan(Plan):
     cut: Cut
     pixels: tuple[int, int]  # of a tile of two output channels, and of one
     zeros: np.ndarray = field(init=False)
-    works: dict[bool, launch.Work] = field(init=False)  # by whether the weights are packed; made when first run
+    works: launch.Works = field(init=False)  # by whether the weights are packed
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "zeros", np.zeros(self.problem.out_channels, self.problem.dtype))
-        object.__setattr__(self, "works", {})
+        object.__setattr__(self, "works", launch.Works(self._work))
 
     def _work(self, packed: bool) -> launch.Work:
         p, c = self.problem, self.cut
@@ -228,9 +228,7 @@ class GroupwisePlan(Plan):
         self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int,
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        work = self.works.get(weight.packed)
-        if work is None:
-            work = self.works[weight.packed] = self._work(weight.packed)
+        work: launch.Work = self.works[weight.packed]
         work.run(x, weight.flat, self.zeros if bias is None else bias, y, threads, residual)
 
     def __str__(self) -> str:

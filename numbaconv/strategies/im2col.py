@@ -34,7 +34,7 @@ class Im2col(Strategy):
     any_order = True
 
     def why_not(self, problem: ConvProblem, machine: Machine) -> str | None:
-        tile, size = Tile.of(machine, problem.dtype), 8 if problem.dtype == "float64" else 4
+        tile, size = Tile.of(machine, problem.dtype), problem.itemsize
         if problem.taps * tile.nv * tile.lanes * size > PANEL:
             return f"the panel of one channel, of {problem.taps} taps, exceeds its {PANEL // 1024} KiB"
         return tiled.why_not(problem, packs=True, products=True)

@@ -58,7 +58,7 @@ class Kernelwise(Strategy):
 
     def _plan(self, problem: ConvProblem, machine: Machine) -> KernelwisePlan:
         p, lanes = problem, machine.lanes(problem.dtype)
-        size = 8 if p.dtype == "float64" else 4
+        size = p.itemsize
         # The halo of a block takes half of the first cache, as do those of the channels of a task together.
         line = (ceil(p.kernel[2] / lanes) + 1) * lanes * p.dilation[2] ** 2 * size
         most = max(2 * BAND, machine.l1 // 2 // line // BAND * BAND)

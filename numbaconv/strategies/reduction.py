@@ -175,7 +175,7 @@ def _layout(p: ConvProblem, cut: Cut, lanes: int) -> Halo:
 @lru_cache(1024)  # asked for the cost, then for the plan
 def _best(p: ConvProblem, machine: Machine) -> tuple[float, Cut]:
     tile, s = Tile.of(machine, p.dtype), Sums.of(p)
-    size = 8 if p.dtype == "float64" else 4
+    size = p.itemsize
     straight = _is_straight(p)
     fit = []
     for sums in (s, s.exchanged()) if straight else (s,):

@@ -59,7 +59,7 @@ class Spread(Strategy):
 
     def _plan(self, problem: ConvProblem, machine: Machine) -> SpreadPlan:
         lanes, (high, wide) = machine.lanes(problem.dtype), squares(problem)
-        size = 8 if problem.dtype == "float64" else 4
+        size = problem.itemsize
         line = (ceil(wide / lanes) + 1) * lanes * size
         rows = ceil(high / ceil(high / max(8, machine.l1 // 2 // line)))
         fit = machine.l1 // (line * (rows + 4))

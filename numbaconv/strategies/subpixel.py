@@ -50,7 +50,7 @@ class Subpixel(Strategy):
             return (
                 f"the stride {problem.input_dilation} must divide the kernel {problem.kernel}, or weights are missing"
             )
-        tile, size = Tile.of(machine, problem.dtype), 8 if problem.dtype == "float64" else 4
+        tile, size = Tile.of(machine, problem.dtype), problem.itemsize
         if lcm(prod(problem.input_dilation), tile.mr) * tile.nv * tile.lanes * size > SCRATCH:
             return f"the sums of {problem.input_dilation} phases exceed its {SCRATCH // 1024} KiB"
         return tiled.why_not(replace(problem, input_dilation=(1, 1, 1)), packs=True)
@@ -75,7 +75,7 @@ class Subpixel(Strategy):
 def _cut(problem: ConvProblem, machine: Machine) -> tuple[ConvProblem, Tile, Blocks]:
     """Chunks are whole output channels and whole tiles, and a block's sums stay within their scratch."""
     inner, tile = subpixels.ordinary(problem).folded(), Tile.of(machine, problem.dtype)
-    phases, size = prod(problem.input_dilation), 8 if problem.dtype == "float64" else 4
+    phases, size = prod(problem.input_dilation), problem.itemsize
     rows = problem.out_channels // problem.groups * phases
     straight = _reads_where_it_lies(inner)
     # With few channels on both sides a task would be short: 16 -> 1 of 320x320 takes 0.7 of the time (Zen 4).

@@ -83,7 +83,7 @@ class PhaseRow:
 
 def _rows(problem: ConvProblem, machine: Machine, tile: Tile) -> tuple[PhaseRow, ...]:
     widths = phases.of_axis(problem, 2)
-    size = 8 if problem.dtype == "float64" else 4
+    size = problem.itemsize
     vectors = max(1, min(tile.nv * 4, SCRATCH // (len(widths) * tile.mr * tile.lanes * size)))
     rows = []
     for depth in phases.of_axis(problem, 0):
@@ -102,11 +102,11 @@ class TransposedPlan(Plan):
     tile: Tile
     rows: tuple[PhaseRow, ...]
     zeros: np.ndarray = field(init=False)
-    works: dict[bool, list[launch.Work]] = field(init=False)  # by whether the weights are packed; made when first run
+    works: launch.Works = field(init=False)  # by whether the weights are packed; one a row
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "zeros", np.zeros(self.problem.out_channels, self.problem.dtype))
-        object.__setattr__(self, "works", {})
+        object.__setattr__(self, "works", launch.Works(self._row_works))
 
     def seconds(self, machine: Machine) -> float:
         """Predicted time: each phase's share of the terms under the tile, and joining the rows."""
@@ -150,12 +150,9 @@ class TransposedPlan(Plan):
             return self.pack(weight)
         return weights.borrow(weight, transposed=True)
 
-    def _works(self, packed: bool) -> list[launch.Work]:
-        works = self.works.get(packed)
-        if works is None:
-            starts = {(row, width): at for row, width, at in self._panels()}
-            works = self.works[packed] = [self._work(row, starts, packed) for row in self.rows]
-        return works
+    def _row_works(self, packed: bool) -> list[launch.Work]:
+        starts = {(row, width): at for row, width, at in self._panels()}
+        return [self._work(row, starts, packed) for row in self.rows]
 
     def _work(self, row: PhaseRow, starts: dict[tuple[PhaseRow, AxisPhase], int], packed: bool) -> launch.Work:
         p, blocks, lanes, mr = self.problem, row.blocks, self.tile.lanes, self.tile.mr
@@ -219,7 +216,7 @@ class TransposedPlan(Plan):
         self, x: np.ndarray, weight: weights.Weights, bias: np.ndarray | None, y: np.ndarray, threads: int,
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        for work in self._works(weight.packed):
+        for work in self.works[weight.packed]:
             work.run(x, weight.flat, self.zeros if bias is None else bias, y, threads, residual)
 
     def __str__(self) -> str:

@@ -139,10 +139,10 @@ class WinogradPlan(Plan):
     blocks: TileBlocks
     raw_blocks: TileBlocks | None  # of a call whose weights are not prepared
     direct: Plan  # the best strategy that sums directly
-    works: dict[bool, launch.Work] = field(init=False)  # by whether the weights are packed; made when first run
+    works: launch.Works = field(init=False)  # by whether the weights are packed
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "works", {})
+        object.__setattr__(self, "works", launch.Works(self._work))
 
     @classmethod
     def of(cls, problem: ConvProblem, machine: Machine, variants: Sequence[Variant], direct: Plan) -> WinogradPlan:
@@ -158,7 +158,8 @@ class WinogradPlan(Plan):
         """Whether its channels are phases, to be put side by side."""
         return self.problem.input_dilation != (1, 1, 1)
 
-    def _work(self, blocks: TileBlocks) -> launch.Work:
+    def _work(self, packed: bool) -> launch.Work:
+        blocks = self.raw_blocks if self.raw_blocks and not packed else self.blocks
         p, tile, variant = self.inner, self.tile, blocks.variant
         layout, (high, wide) = Layout.of(p, blocks, tile), axes(p, variant)
         points, products, out, panel, bias, size = layout.places(variant.points)
@@ -244,16 +245,13 @@ class WinogradPlan(Plan):
         residual: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         if weight.flat is not None:
-            work = self.works.get(weight.packed)
-            if work is None:
-                raw = self.raw_blocks or self.blocks
-                work = self.works[weight.packed] = self._work(self.blocks if weight.packed else raw)
             # One element more than the bias: a task whose outputs are not all finite writes 1 there.
             told = np.zeros(self.inner.out_channels + 1, self.problem.dtype)
             if bias is not None:
                 told[:-1] = np.repeat(bias, self.inner.out_channels // self.problem.out_channels)
             if residual is not None and np.may_share_memory(residual, y):  # it is read once more if all is done again
                 residual = residual.copy()
+            work: launch.Work = self.works[weight.packed]
             work.run(x, weight.flat, told, y, threads, residual)
             if not told[-1]:
                 return
