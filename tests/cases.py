@@ -20,7 +20,7 @@ from numbaconv.problem import ConvProblem
 
 # Strategies that compute other sums than the equation's, and how many times its error bound they are allowed. All
 # others add the products themselves, so that sums of small integers are exact.
-OTHER_SUMS: dict[str, float] = {"winograd": 1.0, "fft": 1.0}
+OTHER_SUMS: dict[str, float] = {"winograd": 1.0, "fft": 1.0, "trimmed": 1.0}  # trimmed may leave the rest to winograd
 
 
 @dataclass(frozen=True)

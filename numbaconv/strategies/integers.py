@@ -351,7 +351,8 @@ class IntegersPlan(Plan):
 
     def __str__(self) -> str:
         whole = self.problem.in_channels // self.problem.groups
-        ways = [("int32", self.products)] * (self.products > 1) + [(number, 1) for number in EXACT]
+        most = self.products if (self.problem.x_dtype or self.problem.dtype) in SHIFTS else min(self.products, 2)
+        ways = [("int32", most)] * (most > 1) + [(number, 1) for number in EXACT]
         children = [str(self._child(number, self.problem.batch, whole, Tail(), n)) for number, n in ways]
         return f"({self.strategy} {', '.join(children)})"
 
