@@ -35,7 +35,10 @@ from numbaconv.strategy import Plan, PlanChild, Strategy
 
 SCRATCH = 512 * 1024  # bytes for the sums of a block, at most; and a share of the second cache
 SHARE = 0.25
-FEW = 2**15  # weights that are put in order for one call, in some 0.3 ms
+# What is put in order for one call, some 4 ns a weight: few weights, in some 0.3 ms; and those that meet so many pixels
+# that it is no more than their products take (Zen 4).
+FEW = 2**15
+ENOUGH = 200
 
 
 class Subpixel(Strategy):
@@ -103,13 +106,16 @@ def _reads_where_it_lies(inner: ConvProblem) -> bool:
 @dataclass(frozen=True, eq=False, repr=False)
 class SubpixelPlan(Plan):
     inner: tiled.TiledPlan
-    plain: Plan  # for many weights that are used once: to put them in order costs more than is gained
+    plain: Plan  # for many weights of one call that meet few pixels
 
     def pack(self, weight: np.ndarray) -> weights.Weights:
         return self.inner.pack(subpixels.phase_weights(self.problem, weight))
 
     def borrow(self, weight: np.ndarray) -> Any:
-        return self.pack(weight) if weight.size <= FEW else Borrowed(self.plain.borrow(weight))
+        inner = self.inner.problem
+        if weight.size <= FEW or inner.batch * inner.pixels >= ENOUGH:
+            return self.pack(weight)
+        return Borrowed(self.plain.borrow(weight))
 
     def run(
         self, x: np.ndarray, weight: Any, bias: np.ndarray | None, y: np.ndarray, threads: int,
